@@ -1,0 +1,196 @@
+#include "common/json/writer.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+
+namespace clusterpulse::json {
+namespace {
+
+constexpr char kHex[] = "0123456789abcdef";
+
+// True for the bytes that are copied as they are.
+constexpr std::array<bool, 256> MakePlain() {
+  std::array<bool, 256> plain{};
+  for (int c = 0x20; c < 0x80; ++c) plain[static_cast<std::size_t>(c)] = true;
+  for (const char c : {'"', '\\', '<', '>', '&'}) plain[static_cast<unsigned char>(c)] = false;
+  return plain;
+}
+constexpr std::array<bool, 256> kPlain = MakePlain();
+
+// Length of the valid UTF-8 sequence that starts at text[i], or 0.
+std::size_t SequenceLength(std::string_view text, std::size_t i) {
+  const auto at = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
+  const auto tail = [&](std::size_t k) { return k < text.size() && (at(k) & 0xC0) == 0x80; };
+  const unsigned char c = at(i);
+  if (c >= 0xC2 && c <= 0xDF) return tail(i + 1) ? 2 : 0;
+  if (c >= 0xE0 && c <= 0xEF) {
+    if (!tail(i + 1) || !tail(i + 2)) return 0;
+    if (c == 0xE0 && at(i + 1) < 0xA0) return 0;  // overlong
+    if (c == 0xED && at(i + 1) > 0x9F) return 0;  // surrogate
+    return 3;
+  }
+  if (c >= 0xF0 && c <= 0xF4) {
+    if (!tail(i + 1) || !tail(i + 2) || !tail(i + 3)) return 0;
+    if (c == 0xF0 && at(i + 1) < 0x90) return 0;
+    if (c == 0xF4 && at(i + 1) > 0x8F) return 0;
+    return 4;
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AppendEscaped(std::string& out, std::string_view text) {
+  std::size_t start = 0;
+  std::size_t i = 0;
+  while (i < text.size()) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (kPlain[c]) {
+      ++i;
+      continue;
+    }
+    std::size_t length = 1;
+    if (c >= 0x80) {
+      length = SequenceLength(text, i);
+      const bool line_separator =
+          length == 3 && c == 0xE2 && text[i + 1] == '\x80' && (text[i + 2] == '\xA8' || text[i + 2] == '\xA9');
+      if (length > 0 && !line_separator) {
+        i += length;
+        continue;
+      }
+      out.append(text.substr(start, i - start));
+      if (line_separator) {
+        out.append(text[i + 2] == '\xA8' ? "\\u2028" : "\\u2029");
+      } else {
+        out.append("\\ufffd");
+        length = 1;
+      }
+    } else {
+      out.append(text.substr(start, i - start));
+      switch (c) {
+        case '"':
+          out.append("\\\"");
+          break;
+        case '\\':
+          out.append("\\\\");
+          break;
+        case '\n':
+          out.append("\\n");
+          break;
+        case '\r':
+          out.append("\\r");
+          break;
+        case '\t':
+          out.append("\\t");
+          break;
+        case '\b':
+          out.append("\\b");
+          break;
+        case '\f':
+          out.append("\\f");
+          break;
+        default:
+          out.append("\\u00");
+          out.push_back(kHex[c >> 4]);
+          out.push_back(kHex[c & 0xF]);
+      }
+    }
+    i += length;
+    start = i;
+  }
+  out.append(text.substr(start));
+}
+
+void AppendNumber(std::string& out, double value) {
+  const double magnitude = std::fabs(value);
+  const bool exponent = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
+  // From 2^53 up to_chars would print every digit of the integer where Go prints the shortest and zeros.
+  const bool large = !exponent && magnitude >= 9007199254740992.0;
+  std::array<char, 512> digits;
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value,
+                                          exponent || large ? std::chars_format::scientific : std::chars_format::fixed);
+  (void)error;  // 512 bytes hold every double in either form
+  std::string_view text(digits.data(), static_cast<std::size_t>(end - digits.data()));
+  if (large) {
+    const std::size_t e = text.find('e');  // d.ddde+XX
+    std::size_t zeros = 0;
+    std::from_chars(text.data() + e + 2, text.data() + text.size(), zeros);
+    for (const char c : text.substr(0, e)) {
+      if (c != '.') out.push_back(c);
+    }
+    const std::size_t point = text.find('.');
+    out.append(zeros - (point < e ? e - point - 1 : 0), '0');
+    return;
+  }
+  if (exponent && text.size() >= 4 && text[text.size() - 4] == 'e' && text[text.size() - 3] == '-' &&
+      text[text.size() - 2] == '0') {
+    out.append(text.substr(0, text.size() - 2));  // Go writes e-9 where C writes e-09
+    out.push_back(text.back());
+    return;
+  }
+  out.append(text);
+}
+
+void Writer::Separate() {
+  if (comma_) out_.push_back(',');
+  comma_ = true;
+}
+
+Writer& Writer::Open(char c) {
+  Separate();
+  out_.push_back(c);
+  comma_ = false;
+  return *this;
+}
+
+Writer& Writer::Close(char c) {
+  out_.push_back(c);
+  comma_ = true;
+  return *this;
+}
+
+Writer& Writer::Key(std::string_view key) {
+  Separate();
+  out_.push_back('"');
+  AppendEscaped(out_, key);
+  out_.append("\":");
+  comma_ = false;
+  return *this;
+}
+
+Writer& Writer::String(std::string_view value) {
+  Separate();
+  out_.push_back('"');
+  AppendEscaped(out_, value);
+  out_.push_back('"');
+  return *this;
+}
+
+Writer& Writer::Int(std::int64_t value) {
+  Separate();
+  std::array<char, 24> digits;
+  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value);
+  (void)error;
+  out_.append(digits.data(), end);
+  return *this;
+}
+
+Writer& Writer::Double(double value) {
+  if (!std::isfinite(value)) return Null();
+  Separate();
+  AppendNumber(out_, value);
+  return *this;
+}
+
+Writer& Writer::Bool(bool value) { return Raw(value ? "true" : "false"); }
+
+Writer& Writer::Null() { return Raw("null"); }
+
+Writer& Writer::Raw(std::string_view json) {
+  Separate();
+  out_.append(json);
+  return *this;
+}
+
+}  // namespace clusterpulse::json

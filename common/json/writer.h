@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace clusterpulse::json {
+
+// Appends one JSON text to a string, byte for byte as Go's encoding/json would (the Redis documents are a contract):
+// compact, `<` `>` `&` U+2028 U+2029 escaped, invalid UTF-8 replaced by U+FFFD, doubles in shortest form with an exponent
+// only below 1e-6 or from 1e21. Keys are written in the order given. Confined to one thread.
+//
+//   Writer w(out);
+//   w.BeginObject().Member("name", node.name).Key("roles").BeginArray();
+//   for (const auto& role : node.roles) w.String(role);
+//   w.EndArray().EndObject();
+class Writer {
+ public:
+  // `out` is borrowed; text is appended to it.
+  explicit Writer(std::string& out) : out_(out) {}
+
+  Writer& BeginObject() { return Open('{'); }
+  Writer& EndObject() { return Close('}'); }
+  Writer& BeginArray() { return Open('['); }
+  Writer& EndArray() { return Close(']'); }
+  Writer& Key(std::string_view key);
+
+  Writer& String(std::string_view value);
+  Writer& Int(std::int64_t value);
+  Writer& Double(double value);  // NaN and infinities, which JSON lacks, become null
+  Writer& Bool(bool value);
+  Writer& Null();
+  // Bytes that are already one JSON value.
+  Writer& Raw(std::string_view json);
+
+  Writer& Member(std::string_view key, std::string_view value) { return Key(key).String(value); }
+  Writer& Member(std::string_view key, const char* value) { return Key(key).String(value); }
+  Writer& Member(std::string_view key, const std::string& value) { return Key(key).String(value); }
+  Writer& Member(std::string_view key, std::int64_t value) { return Key(key).Int(value); }
+  Writer& Member(std::string_view key, std::int32_t value) { return Key(key).Int(value); }
+  Writer& Member(std::string_view key, double value) { return Key(key).Double(value); }
+  Writer& Member(std::string_view key, bool value) { return Key(key).Bool(value); }
+
+ private:
+  Writer& Open(char c);
+  Writer& Close(char c);
+  void Separate();
+
+  std::string& out_;
+  bool comma_ = false;
+};
+
+// The text between the quotes, escaped as above.
+void AppendEscaped(std::string& out, std::string_view text);
+// A double as above.
+void AppendNumber(std::string& out, double value);
+
+}  // namespace clusterpulse::json
