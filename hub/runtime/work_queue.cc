@@ -1,0 +1,240 @@
+#include "hub/runtime/work_queue.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+namespace clusterpulse::runtime {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// Upper bound of one wait in Get: a safety net, as the waits are computed.
+constexpr std::chrono::seconds kSafetyWakeUp{10};
+
+double Seconds(nanoseconds d) { return std::chrono::duration<double>(d).count(); }
+
+// 10 ns times powers of 10, up to 10 s.
+std::vector<double> QueueBuckets() {
+  std::vector<double> buckets;
+  for (int exponent = -8; exponent <= 1; ++exponent) buckets.push_back(std::pow(10.0, exponent));
+  return buckets;
+}
+
+}  // namespace
+
+nanoseconds RetryLimiter::Next(const kube::ObjectKey& key, base::SteadyTime now) {
+  int& failures = failures_[key];
+  // The exponent is bounded, so that no number of failures can overflow it.
+  const double grown = static_cast<double>(options_.base_delay.count()) * std::ldexp(1.0, std::min(failures, 60));
+  const double own_ms = std::min(grown, static_cast<double>(options_.max_delay.count()));
+  if (failures < 1000000) ++failures;
+  const auto own = std::chrono::duration_cast<nanoseconds>(std::chrono::duration<double, std::milli>(own_ms));
+  return std::max(own, bucket_.Reserve(now));
+}
+
+int RetryLimiter::Retries(const kube::ObjectKey& key) const {
+  const auto it = failures_.find(key);
+  return it == failures_.end() ? 0 : it->second;
+}
+
+bool KeyQueue::Add(const kube::ObjectKey& key, base::SteadyTime now) {
+  if (shutting_down_ || !dirty_.emplace(key, now).second) return false;
+  if (!processing_.contains(key)) queue_.push_back(key);
+  return true;
+}
+
+bool KeyQueue::AddAfter(const kube::ObjectKey& key, nanoseconds delay, base::SteadyTime now) {
+  if (shutting_down_) return false;
+  if (delay <= nanoseconds::zero()) return Add(key, now);
+  const base::SteadyTime ready = now + delay;
+  const auto known = delayed_by_key_.find(key);
+  if (known == delayed_by_key_.end()) {
+    delayed_by_key_.emplace(key, delayed_.emplace(ready, key));
+    return true;
+  }
+  if (known->second->first <= ready) return false;
+  delayed_.erase(known->second);
+  known->second = delayed_.emplace(ready, key);
+  return true;
+}
+
+int KeyQueue::PopReady(base::SteadyTime now) {
+  int added = 0;
+  while (!delayed_.empty() && delayed_.begin()->first <= now) {
+    const auto first = delayed_.begin();
+    // It has been waiting since its time came, not since somebody looked.
+    if (Add(first->second, first->first)) ++added;
+    delayed_by_key_.erase(first->second);
+    delayed_.erase(first);
+  }
+  return added;
+}
+
+std::optional<base::SteadyTime> KeyQueue::NextReady() const {
+  if (delayed_.empty()) return std::nullopt;
+  return delayed_.begin()->first;
+}
+
+std::optional<KeyQueue::Item> KeyQueue::Get(base::SteadyTime now) {
+  if (queue_.empty()) return std::nullopt;
+  Item item{std::move(queue_.front()), {}};
+  queue_.pop_front();
+  const auto since = dirty_.find(item.key);
+  item.waited = now - since->second;
+  dirty_.erase(since);
+  processing_.emplace(item.key, now);
+  return item;
+}
+
+nanoseconds KeyQueue::Done(const kube::ObjectKey& key, base::SteadyTime now) {
+  const auto since = processing_.find(key);
+  if (since == processing_.end()) return nanoseconds::zero();
+  const nanoseconds took = now - since->second;
+  processing_.erase(since);
+  if (dirty_.contains(key)) queue_.push_back(key);
+  return took;
+}
+
+void KeyQueue::ShutDown() {
+  shutting_down_ = true;
+  delayed_.clear();
+  delayed_by_key_.clear();
+}
+
+nanoseconds KeyQueue::UnfinishedWork(base::SteadyTime now) const {
+  nanoseconds sum{0};
+  for (const auto& [key, since] : processing_) sum += now - since;
+  return sum;
+}
+
+nanoseconds KeyQueue::LongestRunning(base::SteadyTime now) const {
+  nanoseconds longest{0};
+  for (const auto& [key, since] : processing_) longest = std::max<nanoseconds>(longest, now - since);
+  return longest;
+}
+
+WorkQueueMetrics WorkQueueMetrics::Make(telemetry::Registry& registry, std::string_view name) {
+  WorkQueueMetrics m;
+  m.adds = registry.Counters("clusterpulse_hub_workqueue_adds_total", "Keys added to the work queue.", {"name"})
+               .With({name});
+  m.retries =
+      registry.Counters("clusterpulse_hub_workqueue_retries_total", "Keys added again after a failure.", {"name"})
+          .With({name});
+  m.depth = registry.Gauges("clusterpulse_hub_workqueue_depth", "Keys that wait to be handled.", {"name"}).With({name});
+  m.unfinished_seconds = registry
+                             .Gauges("clusterpulse_hub_workqueue_unfinished_work_seconds",
+                                     "Time spent so far on the keys being handled, summed.", {"name"})
+                             .With({name});
+  m.longest_running_seconds = registry
+                                  .Gauges("clusterpulse_hub_workqueue_longest_running_processor_seconds",
+                                          "Time spent so far on the key handled longest.", {"name"})
+                                  .With({name});
+  m.queue_duration = registry
+                         .Histograms("clusterpulse_hub_workqueue_queue_duration_seconds",
+                                     "Time a key waited before it was handled.", QueueBuckets(), {"name"})
+                         .With({name});
+  m.work_duration = registry
+                        .Histograms("clusterpulse_hub_workqueue_work_duration_seconds", "Time handling a key took.",
+                                    QueueBuckets(), {"name"})
+                        .With({name});
+  return m;
+}
+
+WorkQueue::WorkQueue(const base::Clock& clock, RetryLimiter::Options retries, WorkQueueMetrics metrics)
+    : clock_(clock), metrics_(metrics), limiter_(retries) {}
+
+void WorkQueue::Add(const kube::ObjectKey& key) {
+  base::MutexLock lock(mu_);
+  if (!queue_.Add(key, clock_.Steady())) return;
+  metrics_.adds.Add();
+  changed_.NotifyOne();
+}
+
+void WorkQueue::AddAfter(const kube::ObjectKey& key, nanoseconds delay) {
+  base::MutexLock lock(mu_);
+  AddAfterLocked(key, delay);
+}
+
+void WorkQueue::AddAfterLocked(const kube::ObjectKey& key, nanoseconds delay) {
+  if (!queue_.AddAfter(key, delay, clock_.Steady())) return;
+  if (delay <= nanoseconds::zero()) metrics_.adds.Add();
+  // All of them: each idle worker sleeps until the time that was the next one when it went to sleep.
+  changed_.NotifyAll();
+}
+
+void WorkQueue::AddRateLimited(const kube::ObjectKey& key) {
+  base::MutexLock lock(mu_);
+  if (queue_.shutting_down()) return;
+  metrics_.retries.Add();
+  AddAfterLocked(key, limiter_.Next(key, clock_.Steady()));
+}
+
+void WorkQueue::Forget(const kube::ObjectKey& key) {
+  base::MutexLock lock(mu_);
+  limiter_.Forget(key);
+}
+
+int WorkQueue::Retries(const kube::ObjectKey& key) const {
+  base::MutexLock lock(mu_);
+  return limiter_.Retries(key);
+}
+
+std::optional<kube::ObjectKey> WorkQueue::GetLocked() {
+  const base::SteadyTime now = clock_.Steady();
+  metrics_.adds.Add(queue_.PopReady(now));
+  std::optional<KeyQueue::Item> item = queue_.Get(now);
+  if (!item) return std::nullopt;
+  metrics_.queue_duration.Observe(Seconds(item->waited));
+  return std::move(item->key);
+}
+
+std::optional<kube::ObjectKey> WorkQueue::Get() {
+  base::MutexLock lock(mu_);
+  while (true) {
+    if (auto key = GetLocked()) return key;
+    if (queue_.shutting_down()) return std::nullopt;
+    nanoseconds wait = kSafetyWakeUp;
+    if (const auto ready = queue_.NextReady()) wait = std::min<nanoseconds>(wait, *ready - clock_.Steady());
+    changed_.WaitFor(mu_, wait);
+  }
+}
+
+std::optional<kube::ObjectKey> WorkQueue::TryGet() {
+  base::MutexLock lock(mu_);
+  return GetLocked();
+}
+
+void WorkQueue::Done(const kube::ObjectKey& key) {
+  base::MutexLock lock(mu_);
+  metrics_.work_duration.Observe(Seconds(queue_.Done(key, clock_.Steady())));
+  changed_.NotifyAll();  // workers for a key that waits again, and WaitIdle
+}
+
+void WorkQueue::ShutDown() {
+  base::MutexLock lock(mu_);
+  queue_.ShutDown();
+  changed_.NotifyAll();
+}
+
+bool WorkQueue::WaitIdle(nanoseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  base::MutexLock lock(mu_);
+  while (queue_.depth() > 0 || queue_.processing() > 0) {
+    const nanoseconds left = deadline - std::chrono::steady_clock::now();
+    if (left <= nanoseconds::zero()) return false;
+    changed_.WaitFor(mu_, left);
+  }
+  return true;
+}
+
+void WorkQueue::Collect() const {
+  base::MutexLock lock(mu_);
+  const base::SteadyTime now = clock_.Steady();
+  metrics_.depth.Set(static_cast<double>(queue_.depth()));
+  metrics_.unfinished_seconds.Set(Seconds(queue_.UnfinishedWork(now)));
+  metrics_.longest_running_seconds.Set(Seconds(queue_.LongestRunning(now)));
+}
+
+}  // namespace clusterpulse::runtime
