@@ -1,0 +1,38 @@
+#include "hub/store/keys.h"
+
+#include <initializer_list>
+
+namespace clusterpulse::store::keys {
+namespace {
+
+std::string Join(std::initializer_list<std::string_view> parts) {
+  std::size_t size = 0;
+  for (const std::string_view part : parts) size += part.size();
+  std::string key;
+  key.reserve(size);
+  for (const std::string_view part : parts) key.append(part);
+  return key;
+}
+
+}  // namespace
+
+std::string ClusterPrefix(std::string_view cluster) { return Join({"cluster:", cluster, ":"}); }
+std::string Cluster(std::string_view cluster, std::string_view document) {
+  return Join({"cluster:", cluster, ":", document});
+}
+std::string NodePrefix(std::string_view cluster) { return Join({"cluster:", cluster, ":node:"}); }
+std::string Node(std::string_view cluster, std::string_view node) {
+  return Join({"cluster:", cluster, ":node:", node});
+}
+std::string NodeMetrics(std::string_view cluster, std::string_view node) {
+  return Join({"cluster:", cluster, ":node:", node, kNodeMetricsSuffix});
+}
+std::string ClusterOperatorPrefix(std::string_view cluster) {
+  return Join({"cluster:", cluster, ":cluster_operator:"});
+}
+std::string ClusterOperatorIndex(std::string_view cluster) { return Cluster(cluster, "cluster_operators:set"); }
+std::string Writer(std::string_view cluster) { return Cluster(cluster, "writer"); }
+std::string Events(std::string_view name) { return Join({"events:", name}); }
+std::string Lease(std::string_view name) { return Join({"clusterpulse:lease:", name}); }
+
+}  // namespace clusterpulse::store::keys

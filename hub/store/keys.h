@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+// Every key of the store, under the names of spec/wire-and-store.md D.2 ("ours" are additions). Cluster names come from
+// Kubernetes and never hold a colon.
+namespace clusterpulse::store::keys {
+
+inline constexpr std::string_view kSchema = "clusterpulse:schema";  // ours: version of this layout, decimal text
+inline constexpr std::string_view kClustersAll = "clusters:all";
+inline constexpr std::string_view kClusterEvents = "cluster-events";  // a channel
+
+// "cluster:C:", in front of everything of the cluster except its events.
+std::string ClusterPrefix(std::string_view cluster);
+// "cluster:C:<document>", for example Cluster("a", "status").
+std::string Cluster(std::string_view cluster, std::string_view document);
+
+// "cluster:C:node:N": the hash; with "node:" and a suffix the index of nodes names these.
+std::string NodePrefix(std::string_view cluster);
+std::string Node(std::string_view cluster, std::string_view node);
+std::string NodeMetrics(std::string_view cluster, std::string_view node);
+inline constexpr std::string_view kNodeMetricsSuffix = ":metrics";
+inline constexpr std::string_view kNodeConditionsSuffix = ":conditions";  // read by upstream's API, written by nobody
+
+std::string ClusterOperatorPrefix(std::string_view cluster);
+// Ours: names that have a cluster_operator document, so that vanished ones are pruned.
+std::string ClusterOperatorIndex(std::string_view cluster);
+
+// Ours: hash {epoch, instance, state_seq} of the cluster's writer.
+std::string Writer(std::string_view cluster);
+
+std::string Events(std::string_view name);
+// Ours.
+std::string Lease(std::string_view name);
+
+}  // namespace clusterpulse::store::keys

@@ -1,0 +1,125 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "common/base/backoff.h"
+#include "common/base/mutex.h"
+#include "common/log/logger.h"
+#include "common/telemetry/registry.h"
+#include "common/tls/stream.h"
+#include "hub/store/resp.h"
+#include "hub/store/state_store.h"
+
+namespace clusterpulse::store {
+
+class RedisConnection;
+
+// StateStore on Redis 7.0 (or later): what a fleet needs that outgrows one hub process. Nothing connects before the
+// first call; every call works again by itself once Redis does.
+//
+// Atomicity: one Lua script checks the writer and carries out the writes of a chunk; readers see a chunk entirely or
+// not at all. Apply and Commit beyond kChunkWrites or kChunkBytes go in several chunks, each fenced; the position moves
+// with the last, so a batch that broke off is simply applied again. A key of a foreign type refuses the whole chunk.
+//
+// Connections: at most `max_connections`, kept open; callers beyond that wait. While Redis cannot be reached, calls
+// fail at once between attempts, which are spaced by backoff. With Sentinel the master is looked up at every dial; a
+// demoted one (READONLY) makes all connections be made anew.
+//
+// The user needs ~* &* +@read +@write +@pubsub +@connection +@scripting. A server that may evict keys under memory
+// pressure would silently lose clusters: warned about once, if INFO is allowed and says so.
+//
+// Subscribe returns after its first attempt to connect, whatever came of it, and keeps trying.
+class RedisStore final : public StateStore {
+ public:
+  struct Options {
+    tls::Endpoint address;
+    // Set: `address` is ignored and the master called `sentinel_master` is asked for here, in this order.
+    std::vector<tls::Endpoint> sentinels;
+    std::string sentinel_master;
+    std::string username;  // empty: the default user
+    std::string password;  // empty: no AUTH
+    int database = 0;
+    std::optional<tls::ClientOptions> tls;  // also for the sentinels
+    int max_connections = 8;
+    std::chrono::milliseconds dial_timeout{5000};  // name, TCP, TLS, AUTH
+    std::chrono::milliseconds io_timeout{3000};    // one call on an open connection
+    base::Backoff::Options backoff{.initial = std::chrono::milliseconds(50), .max = std::chrono::milliseconds(2000)};
+    log::Logger log;
+    telemetry::Registry* registry = nullptr;  // for clusterpulse_hub_store_reconnects_total
+  };
+  static constexpr std::size_t kChunkWrites = 1000;
+  static constexpr std::size_t kChunkBytes = 1u << 20;
+
+  explicit RedisStore(Options options);
+  // REQUIRES: no call is running and every Subscription is gone.
+  ~RedisStore() override;
+
+  absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const std::vector<Write>& writes) override;
+  absl::Status Commit(const std::vector<Write>& writes) override;
+  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, std::int64_t now_ms) override;
+  absl::StatusOr<std::optional<std::string>> Get(const std::string& key) override;
+  absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& key) override;
+  absl::StatusOr<std::vector<std::string>> SetMembers(const std::string& key) override;
+  absl::StatusOr<std::vector<std::pair<std::string, double>>> SortedNewest(const std::string& key,
+                                                                           std::size_t limit) override;
+  absl::StatusOr<std::vector<std::string>> ListRange(const std::string& key, std::size_t limit) override;
+  absl::StatusOr<Ttl> TimeToLive(const std::string& key) override;
+  absl::StatusOr<std::int64_t> DeletePrefix(const std::string& prefix) override;
+  absl::StatusOr<std::vector<std::string>> Keys(const std::string& prefix) override;
+  absl::StatusOr<bool> AcquireLease(const std::string& name, const std::string& holder,
+                                    std::chrono::milliseconds ttl) override;
+  absl::StatusOr<std::optional<std::string>> LeaseHolder(const std::string& name) override;
+  absl::Status ReleaseLease(const std::string& name, const std::string& holder) override;
+  absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
+      const std::string& channel, std::function<void(std::string_view message)> on_message) override;
+  absl::Status Ping() override;
+
+ private:
+  class RedisSubscription;
+
+  // Runs `commands` (which hold `count` commands) on one connection. Error replies inside are the caller's.
+  absl::StatusOr<std::vector<Reply>> Call(std::string_view commands, std::size_t count);
+  // One command; an error reply becomes the status.
+  absl::StatusOr<Reply> CallOne(std::string_view command);
+  // `script` once, not cached: for what is rare.
+  absl::StatusOr<Reply> Eval(std::string_view script, const std::string& key, std::initializer_list<std::string> args);
+  // The write script with `body` behind the writer's arguments.
+  absl::StatusOr<ApplyResult> WriteChunk(const WriterPosition* position, bool is_last, std::string_view body,
+                                         std::size_t body_arguments);
+  absl::StatusOr<ApplyResult> WriteAll(const WriterPosition* position, const std::vector<Write>& writes);
+  absl::StatusOr<std::vector<std::string>> ScanStep(const std::string& prefix, std::string& cursor);
+
+  // A connection from the pool, or a new one; Return gives it back or, when `alive` is false, drops it.
+  absl::StatusOr<std::unique_ptr<RedisConnection>> Take();
+  void Return(std::unique_ptr<RedisConnection> connection, bool alive);
+  absl::StatusOr<std::unique_ptr<RedisConnection>> Dial(std::stop_token stop);
+  absl::StatusOr<tls::Endpoint> AskSentinels(base::SteadyTime deadline, std::stop_token stop);
+  void WarnAboutEviction(RedisConnection& connection);
+  // Looks at an error reply for what concerns all connections; returns it as a status.
+  absl::Status Judge(const Reply& error);
+
+  // Constant after construction.
+  const Options options_;
+  telemetry::Counter reconnects_;
+
+  base::Mutex mu_;
+  base::CondVar returned_;
+  std::vector<std::unique_ptr<RedisConnection>> idle_ ABSL_GUARDED_BY(mu_);
+  int open_ ABSL_GUARDED_BY(mu_) = 0;                  // idle, in use, or being dialled
+  std::uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // connections of an older one are dropped
+  base::Backoff backoff_ ABSL_GUARDED_BY(mu_);
+  base::SteadyTime retry_at_ ABSL_GUARDED_BY(mu_){};
+  absl::Status last_error_ ABSL_GUARDED_BY(mu_);
+  bool is_down_ ABSL_GUARDED_BY(mu_) = false;  // the last dial failed
+  bool is_lost_ ABSL_GUARDED_BY(mu_) = false;  // the next dial that works is a reconnect
+  bool was_up_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace clusterpulse::store
