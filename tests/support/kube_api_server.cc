@@ -43,8 +43,10 @@ std::unique_ptr<KubeTestEnv> KubeTestEnv::Create() {
   const std::string dir = assets != nullptr ? assets : "";
   for (const char* program : {"etcd", "kube-apiserver", "kubectl"}) {
     if (!dir.empty() && ::access((dir + "/" + program).c_str(), X_OK) == 0) continue;
-    std::fprintf(stderr, "SKIPPED: no %s: KUBEBUILDER_ASSETS is '%s' (`make test` sets it)\n", program, dir.c_str());
-    if (std::getenv("CLUSTERPULSE_REQUIRE_REAL") != nullptr) std::abort();
+    const bool required = std::getenv("CLUSTERPULSE_REQUIRE_REAL") != nullptr;
+    std::fprintf(stderr, "%s: no %s: KUBEBUILDER_ASSETS is '%s' (`make test` sets it)\n",
+                 required ? "REQUIRED BUT MISSING" : "SKIPPED", program, dir.c_str());
+    if (required) std::abort();
     return nullptr;
   }
   return std::unique_ptr<KubeTestEnv>(new KubeTestEnv(dir, FreePort()));

@@ -1,0 +1,33 @@
+# Precompiled headers: simdjson, Abseil's status and fmt cost 3 of the 4.5 seconds a file takes without them. One for product
+# code and one with Catch2 for tests. gcc refuses a precompiled header when a macro it saw differs, so the macros that these
+# packages bring are defined for every target. clang builds go without, which also proves that every file includes what it uses.
+option(CP_PCH "Use precompiled headers" ON)
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(CP_PCH OFF)
+endif()
+if(CP_PCH)
+  get_target_property(CP_FMT_DEFINITIONS fmt::fmt INTERFACE_COMPILE_DEFINITIONS)
+  get_target_property(CP_SIMDJSON_DEFINITIONS simdjson::simdjson INTERFACE_COMPILE_DEFINITIONS)
+  add_compile_definitions(${CP_FMT_DEFINITIONS} ${CP_SIMDJSON_DEFINITIONS})
+  set(CP_PCH_HEADERS <algorithm> <chrono> <functional> <map> <memory> <optional> <string> <string_view> <variant> <vector>
+      <absl/status/statusor.h> <fmt/format.h> <simdjson.h>)
+  file(WRITE ${CMAKE_BINARY_DIR}/pch.cc "")
+  add_library(cp_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cc)
+  target_link_libraries(cp_pch PRIVATE absl::statusor fmt::fmt simdjson::simdjson Threads::Threads)
+  target_precompile_headers(cp_pch PRIVATE ${CP_PCH_HEADERS})
+  if(CP_BUILD_TESTS)
+    file(WRITE ${CMAKE_BINARY_DIR}/test_pch.cc "")
+    add_library(cp_test_pch OBJECT ${CMAKE_BINARY_DIR}/test_pch.cc)
+    target_link_libraries(cp_test_pch PRIVATE absl::statusor fmt::fmt simdjson::simdjson Catch2::Catch2 Threads::Threads)
+    target_precompile_headers(cp_test_pch PRIVATE ${CP_PCH_HEADERS} <catch2/catch.hpp>)
+  endif()
+endif()
+
+# cp_precompile(target [cp_test_pch])
+function(cp_precompile target)
+  set(from ${ARGN} cp_pch)
+  list(GET from 0 from)
+  if(CP_PCH)
+    target_precompile_headers(${target} REUSE_FROM ${from})
+  endif()
+endfunction()

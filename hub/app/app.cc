@@ -1,0 +1,298 @@
+#include "hub/app/app.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "common/base/status.h"
+#include "common/kube/http_kube_api.h"
+#include "common/tls/stream.h"
+#include "hub/app/cache_part.h"
+#include "hub/app/version.h"
+#include "hub/reconcile/cluster/kube_client_factory.h"
+#include "hub/store/embedded_store.h"
+#include "hub/store/redis_store.h"
+
+namespace clusterpulse::app {
+namespace {
+
+constexpr std::string_view kLease = "cluster-controller.clusterpulse.io";
+// Missing definitions, a missing API server: waited for, with probes that say so, for as long as it takes.
+constexpr auto kReadyLimit = std::chrono::hours(24 * 365);
+constexpr auto kReleaseLimit = std::chrono::milliseconds(2000);
+// A look at the store has deadlines that add up to a quarter of this.
+constexpr auto kMonitorSilence = std::chrono::seconds(120);
+// Every call of a pass has a deadline; the pages of the largest clusters add up to minutes.
+constexpr auto kLongestPass = std::chrono::seconds(1800);
+constexpr std::string_view kMissingDefinition =
+    "the ClusterConnection definition is not installed; run `clusterpulse-hub crds apply`";
+
+std::string HostName() {
+  char name[256] = {};
+  if (::gethostname(name, sizeof(name) - 1) != 0 || name[0] == '\0') return "hub";
+  return name;
+}
+
+std::string UserAgent() { return fmt::format("clusterpulse-hub/{}", kVersion); }
+
+absl::StatusOr<std::unique_ptr<store::StateStore>> MakeStore(const Config& config, const log::Logger& log,
+                                                             telemetry::Registry& registry) {
+  if (config.embedded_store()) return store::EmbeddedStore::Open({.data_dir = config.data_dir});
+  store::RedisStore::Options options{
+      .address = {config.redis_host, static_cast<std::uint16_t>(config.redis_port)},
+      .sentinel_master = config.redis_sentinel_master,
+      .username = config.redis_username,
+      .password = config.redis_password,
+      .database = config.redis_db,
+      .log = log,
+      .registry = &registry,
+  };
+  for (const std::string& sentinel : config.redis_sentinels) {
+    ASSIGN_OR_RETURN(tls::Endpoint endpoint, tls::ParseEndpoint(sentinel, kSentinelPort));
+    options.sentinels.push_back(std::move(endpoint));
+  }
+  if (config.redis_tls) {
+    options.tls = tls::ClientOptions{.ca_file = config.redis_tls_ca,
+                                     .cert_file = config.redis_tls_cert,
+                                     .key_file = config.redis_tls_key,
+                                     .server_name = config.redis_tls_server_name};
+  }
+  return std::make_unique<store::RedisStore>(std::move(options));
+}
+
+http::ServerReply Reply(const HealthChecks::Answer& answer) {
+  return {.code = answer.ok ? 200 : 503, .body = answer.body};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kubeconfig) {
+  ASSIGN_OR_RETURN(kube::ConnectionConfig connection, kube::LoadConnectionConfig({.kubeconfig = kubeconfig}));
+  return kube::HttpKubeApi::Create(std::move(connection), {.user_agent = UserAgent()});
+}
+
+absl::StatusOr<Dependencies> MakeDependencies(const Config& config, const kube::ConnectionConfig& hub,
+                                              log::Logger log) {
+  Dependencies deps;
+  deps.registry = std::make_unique<telemetry::Registry>();
+  const kube::HttpKubeApi::Options http{.user_agent = UserAgent(),
+                                        .metrics = kube::ApiMetrics::Make(*deps.registry, "clusterpulse_hub")};
+  ASSIGN_OR_RETURN(deps.hub, kube::HttpKubeApi::Create(hub, http), fmt::format("hub cluster ({})", hub.source));
+  ASSIGN_OR_RETURN(deps.store, MakeStore(config, log, *deps.registry), "state store");
+  deps.clients = std::make_unique<reconcile::HttpKubeClientFactory>(http);
+  deps.log = std::move(log);
+  return deps;
+}
+
+absl::StatusOr<std::unique_ptr<App>> App::Create(const Config& config, Dependencies dependencies) {
+  std::unique_ptr<App> app(new App(config, std::move(dependencies)));
+  app->Compose();
+  app->AddChecks();
+  app->WireHandlers();
+  return app;
+}
+
+App::App(const Config& config, Dependencies dependencies)
+    : config_(config),
+      deps_(std::move(dependencies)),
+      instance_(fmt::format("{}_{}_{:016x}", HostName(), ::getpid(), deps_.random->Next())) {}
+
+App::~App() = default;
+
+void App::Compose() {
+  telemetry::Registry& registry = *deps_.registry;
+  const base::Clock& clock = *deps_.clock;
+  const log::Logger& log = deps_.log;
+  process_metrics_.emplace(registry);
+  store_.emplace(*deps_.store, registry);
+  state_.emplace(
+      *store_,
+      store::ClusterState::Options{.cache_ttl = config_.cache_ttl, .metrics_retention = config_.metrics_retention},
+      clock);
+  status_.emplace(*deps_.hub, clock, runtime::StatusWriter::Options());
+  events_.emplace(runtime::AggregatingEventRecorder::Options{.instance = HostName(), .registry = &registry}, *deps_.hub,
+                  clock, *deps_.random, log);
+
+  connections_.emplace(
+      *deps_.hub,
+      kube::Reflector::Options{
+          .resource = kube::kClusterConnections, .ns = config_.ns, .log = log, .clock = &clock, .random = deps_.random},
+      reconcile::ReadClusterConnection);
+  secrets_.emplace(*deps_.hub,
+                   kube::Reflector::Options{.resource = kube::kSecrets,
+                                            .ns = config_.ns,
+                                            .metadata_only = true,
+                                            .log = log,
+                                            .clock = &clock,
+                                            .random = deps_.random},
+                   [](json::Cursor object, kube::ObjectMeta& meta, SecretVersion& out) {
+                     return object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
+                       if (key != "metadata") return absl::OkStatus();
+                       const absl::Status status = kube::ReadMeta(value, kube::MetaParts::kIdentity, meta);
+                       out.version = meta.resource_version;
+                       return status;
+                     });
+                   });
+
+  monitor_.emplace(Monitor::Options{.connections_error = [this] { return connections_->LastError(); },
+                                    .on_fatal = [this](const absl::Status& why) { Fail(why); }},
+                   *store_, *state_, clock, log);
+
+  reconcile::HubObjects objects{.connection = [this](const kube::ObjectKey& key) { return connections_->Get(key); },
+                                .secret_version = [this](const kube::ObjectKey& key) -> std::optional<std::string> {
+                                  const auto secret = secrets_->Get(key);
+                                  if (!secret) return std::nullopt;
+                                  return secret->version;
+                                }};
+  reconciler_.emplace(reconcile::ClusterReconciler::Dependencies{.hub = *deps_.hub,
+                                                                 .clients = *deps_.clients,
+                                                                 .store = *state_,
+                                                                 .status = *status_,
+                                                                 .events = *events_,
+                                                                 .clock = clock,
+                                                                 .random = *deps_.random},
+                      std::move(objects),
+                      reconcile::ClusterReconciler::Options{
+                          .hub_namespace = config_.ns,
+                          .instance = instance_,
+                          .defaults = {.interval = config_.reconciliation_interval, .timeout = config_.connect_timeout},
+                          .operator_interval = config_.operator_scan_interval},
+                      reconcile::ClientPool::Options(), reconcile::PullMetrics(registry), log);
+  passes_.emplace(*reconciler_, clock);
+  controller_.emplace(
+      runtime::Controller::Options{
+          .name = "clusterconnection", .workers = config_.cluster_workers, .registry = &registry},
+      *passes_, clock, log);
+
+  if (!IsDisabled(config_.probe_address)) {
+    probes_.emplace(http::Server::Options{.name = "probes", .address = config_.probe_address, .threads = 2},
+                    std::vector<http::Server::Route>{
+                        {"GET", "/healthz", [this](const http::ServerRequest&) { return Reply(Alive()); }},
+                        {"GET", "/readyz", [this](const http::ServerRequest&) { return Reply(Ready()); }}});
+  }
+  if (!IsDisabled(config_.metrics_address)) {
+    metrics_.emplace(http::Server::Options{.name = "metrics", .address = config_.metrics_address, .threads = 2},
+                     std::vector<http::Server::Route>{{"GET", "/metrics", [this](const http::ServerRequest&) {
+                                                         return http::ServerReply{
+                                                             .content_type = "text/plain; version=0.0.4; charset=utf-8",
+                                                             .body = deps_.registry->Render()};
+                                                       }}});
+  }
+  if (config_.leader_elect) {
+    elector_.emplace(
+        runtime::LeaderElector::Options{
+            .ns = config_.ns, .name = std::string(kLease), .identity = instance_, .registry = &registry},
+        *deps_.hub, clock, *deps_.random, log);
+  }
+  manager_.emplace(
+      runtime::Manager::Options{
+          .ready_limit = kReadyLimit, .stop_limit = config_.shutdown_timeout, .release_limit = kReleaseLimit},
+      elector_ ? &*elector_ : nullptr, log);
+
+  cache_parts_.push_back(
+      std::make_unique<CachePart<reconcile::ClusterConnection>>("watch of ClusterConnections", *connections_));
+  cache_parts_.push_back(std::make_unique<CachePart<SecretVersion>>("watch of Secrets", *secrets_));
+  if (probes_) manager_->Add(*probes_);
+  if (metrics_) manager_->Add(*metrics_);
+  manager_->Add(*events_);
+  manager_->Add(*monitor_);
+  for (const auto& part : cache_parts_) manager_->Add(*part);
+  manager_->Add(*controller_);
+}
+
+void App::AddChecks() {
+  alive_.Add("monitor", [this] { return monitor_->heartbeat().Check(kMonitorSilence); });
+  alive_.Add("passes", [this] { return passes_->Check(kLongestPass); });
+
+  const auto synced = [](const auto& cache) -> absl::Status {
+    if (cache.HasSynced()) return absl::OkStatus();
+    const absl::Status error = cache.LastError();
+    return error.ok() ? absl::UnavailableError("not listed yet") : error;
+  };
+  ready_.Add("running", [this]() -> absl::Status {
+    return stop_.stop_requested() ? absl::UnavailableError("stopping") : absl::OkStatus();
+  });
+  ready_.Add("clusterconnections", [this, synced]() -> absl::Status {
+    if (kube::IsNotFound(connections_->LastError())) {
+      return base::MakeStatus(absl::StatusCode::kFailedPrecondition, "{}", kMissingDefinition);
+    }
+    return synced(*connections_);
+  });
+  ready_.Add("secrets", [this, synced] { return synced(*secrets_); });
+  ready_.Add("store", [this] { return monitor_->StoreStatus(); });
+}
+
+void App::WireHandlers() {
+  connections_->AddHandler(
+      runtime::EnqueueChanged(*controller_, [this](const kube::ObjectKey& key) -> std::optional<kube::ObjectMeta> {
+        const auto connection = connections_->Get(key);
+        if (!connection) return std::nullopt;
+        return connection->meta;
+      }));
+  secrets_->AddHandler([this](const kube::ObjectKey& secret) {
+    for (const kube::ObjectKey& user : reconciler_->UsersOf(secret)) controller_->Enqueue(user);
+  });
+}
+
+void App::Fail(const absl::Status& why) {
+  {
+    base::MutexLock lock(mu_);
+    if (failure_.ok()) failure_ = why;
+  }
+  stop_.RequestStop();
+}
+
+absl::Status App::Run(std::stop_token stop) {
+  std::stop_callback forward(stop, [this] { stop_.RequestStop(); });
+  const absl::Status status = manager_->Run(stop_.token());
+  if (!status.ok()) return status;
+  base::MutexLock lock(mu_);
+  return failure_;
+}
+
+int RunHub(const LoadedConfig& loaded, Process& process) {
+  Config config = loaded.config;
+  const log::Logger log(
+      {.level = LogLevel(config), .format = LogFormat(config, ::isatty(STDERR_FILENO) == 1), .fd = STDERR_FILENO});
+  log::Logger first = log.With({{"version", kVersion}, {"revision", kRevision}});
+  for (const auto& [name, value] : config::Effective(ConfigOptions(config))) {
+    if (!value.empty()) first = first.With({{name, value}});
+  }
+  first.Info("clusterpulse-hub starts");
+  for (const std::string& warning : loaded.warnings) log.Warn("configuration", {{"warning", warning}});
+  if (config.embedded_store() && config.data_dir.empty()) {
+    log.Warn("the state is kept in memory only and read anew after a restart; set DATA_DIR or REDIS_HOST to keep it");
+  }
+
+  base::StopSignal stop;
+  const auto signals =
+      process.signals(stop, {.limit = config.shutdown_timeout + kReleaseLimit + std::chrono::seconds(1),
+                             .on_abrupt_end = [&log](const char* reason) {
+                               log.Error("ends at once", {{"reason", reason}});
+                             }});
+  const auto fail = [&log](const absl::Status& status) {
+    log.Error("clusterpulse-hub failed", {{"error", log::ToText(status)}});
+    return 1;
+  };
+  if (!signals.ok()) return fail(signals.status());
+
+  const auto connection = kube::LoadConnectionConfig({.kubeconfig = config.kubeconfig});
+  if (!connection.ok()) return fail(connection.status());
+  absl::StatusOr<Dependencies> dependencies = MakeDependencies(config, *connection, log);
+  if (!dependencies.ok()) return fail(dependencies.status());
+  const auto app = App::Create(config, *std::move(dependencies));
+  if (!app.ok()) return fail(app.status());
+
+  const absl::Status status = (*app)->Run(stop.token());
+  if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+    fail(status);
+    std::_Exit(1);  // its threads still run: nothing may be destroyed
+  }
+  if (!status.ok() && !(stop.stop_requested() && status.code() == absl::StatusCode::kCancelled)) return fail(status);
+  log.Info("clusterpulse-hub ended");
+  return 0;
+}
+
+}  // namespace clusterpulse::app

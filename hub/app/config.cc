@@ -1,0 +1,346 @@
+#include "hub/app/config.h"
+
+#include <charconv>
+
+#include "common/base/status.h"
+#include "common/http/server.h"
+#include "common/kube/resource.h"
+#include "common/tls/stream.h"
+
+namespace clusterpulse::app {
+namespace {
+
+using config::Option;
+
+constexpr std::int64_t kDay = 86400;
+
+std::vector<Option> HubAccess(std::string& ns, std::string& kubeconfig) {
+  return {
+      {.flag = "namespace",
+       .env = "NAMESPACE",
+       .target = &ns,
+       .help = "namespace whose ClusterConnections and Secrets are used"},
+      {.flag = "kubeconfig",
+       .target = &kubeconfig,
+       .help = "kubeconfig of the hub cluster; set it outside a cluster",
+       .default_text = "files of KUBECONFIG, else the pod's service account, else ~/.kube/config"},
+  };
+}
+
+bool IsNumber(std::string_view text) {
+  int value = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && rest == text.data() + text.size();
+}
+
+// Upstream's framework flags decide where the flags and variables of our own do not.
+void MapZapFlags(const config::Parsed& parsed, Config& config) {
+  if (!parsed.IsSet("log-level")) {
+    if (parsed.IsSet("zap-log-level")) {
+      // A number is a verbosity: 0 is info, more is debug. panic, dpanic and fatal are above error.
+      const std::string& level = config.zap_log_level;
+      if (IsNumber(level)) {
+        config.log_level = level == "0" ? "info" : "debug";
+      } else {
+        config.log_level = log::ParseLevel(level) ? level : "error";
+      }
+    } else if (config.zap_devel) {
+      config.log_level = "debug";
+    }
+  }
+  if (!parsed.IsSet("log-format")) {
+    if (!config.zap_encoder.empty()) {
+      config.log_format = config.zap_encoder == "console" ? "text" : "json";
+    } else if (config.zap_devel) {
+      config.log_format = "text";
+    }
+  }
+}
+
+absl::Status CheckRedisTls(const Config& config) {
+  if (!config.redis_tls) {
+    for (const auto& [name, value] :
+         {std::pair<std::string_view, const std::string&>("REDIS_TLS_CA", config.redis_tls_ca),
+          {"REDIS_TLS_CERT", config.redis_tls_cert},
+          {"REDIS_TLS_KEY", config.redis_tls_key},
+          {"REDIS_TLS_SERVER_NAME", config.redis_tls_server_name}}) {
+      if (!value.empty()) {
+        return base::InvalidArgument("{} is set but REDIS_TLS_ENABLED is not true: set both or neither", name);
+      }
+    }
+  }
+  if (config.redis_tls_cert.empty() != config.redis_tls_key.empty()) {
+    return base::InvalidArgument("REDIS_TLS_CERT and REDIS_TLS_KEY belong together: set both or neither");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStore(Config& config) {
+  const bool has_redis = !config.redis_host.empty() || !config.redis_sentinels.empty();
+  if (config.state_store.empty()) config.state_store = has_redis ? "redis" : "embedded";
+  if (!config.embedded_store()) {
+    if (!has_redis) return base::InvalidArgument("STATE_STORE=redis needs REDIS_HOST or REDIS_SENTINEL_ADDRESSES");
+    for (const std::string& sentinel : config.redis_sentinels) {
+      if (!tls::ParseEndpoint(sentinel, kSentinelPort).ok()) {
+        return base::InvalidArgument("REDIS_SENTINEL_ADDRESSES=\"{}\": allowed is host:port, [IPv6]:port or a host",
+                                     sentinel);
+      }
+    }
+    return CheckRedisTls(config);
+  }
+  if (config.leader_elect) {
+    return base::InvalidArgument(
+        "leader election needs a store that several processes share: the embedded store lives in one process; set "
+        "REDIS_HOST or drop --leader-elect and run one replica");
+  }
+  if (config.target != "all") {
+    return base::InvalidArgument(
+        "--target={} needs a store that several processes share: the embedded store lives in one process; set "
+        "REDIS_HOST or use --target=all",
+        config.target);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckAddress(std::string_view name, const std::string& text) {
+  if (IsDisabled(text)) return absl::OkStatus();
+  if (!http::ParseListenAddress(text).ok()) {
+    return base::InvalidArgument("{}=\"{}\": allowed is host:port, [IPv6]:port, :port, or 0 for off", name, text);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Validate(Config& config) {
+  if (config.target == "ingester" || config.target == "api") {
+    return base::InvalidArgument("--target={} does not exist in this version; allowed is one of all, controllers",
+                                 config.target);
+  }
+  if (!kube::IsPathSegment(config.ns)) {
+    return base::InvalidArgument("NAMESPACE=\"{}\": allowed is the name of a namespace", config.ns);
+  }
+  RETURN_IF_ERROR(CheckStore(config));
+  RETURN_IF_ERROR(CheckAddress("--metrics-bind-address", config.metrics_address));
+  return CheckAddress("--health-probe-bind-address", config.probe_address);
+}
+
+}  // namespace
+
+std::vector<Option> ConfigOptions(Config& c) {
+  std::vector<Option> options = HubAccess(c.ns, c.kubeconfig);
+  const std::vector<Option> own = {
+      {.flag = "target",
+       .target = &c.target,
+       .help = "which parts run in this process; all is every part this version has",
+       .choices = {"all", "controllers", "ingester", "api"}},
+      {.flag = "leader-elect",
+       .env = "LEADER_ELECT",
+       .target = &c.leader_elect,
+       .help = "run the controllers under a Lease; set it for more than one replica"},
+      {.flag = "state-store",
+       .env = "STATE_STORE",
+       .target = &c.state_store,
+       .help = "where the current state is kept",
+       .choices = {"redis", "embedded"},
+       .default_text = "redis when REDIS_HOST is set, else embedded"},
+      {.flag = "data-dir",
+       .env = "DATA_DIR",
+       .target = &c.data_dir,
+       .help = "folder of the embedded store, the only place written to; one process at a time",
+       .default_text = "none: the embedded store is in memory"},
+      {.flag = "redis-host",
+       .env = "REDIS_HOST",
+       .target = &c.redis_host,
+       .help = "Redis server",
+       .default_text = "none"},
+      {.flag = "redis-port", .env = "REDIS_PORT", .target = &c.redis_port, .help = "its port", .min = 1, .max = 65535},
+      {.flag = "redis-db", .env = "REDIS_DB", .target = &c.redis_db, .help = "Redis database number", .max = 65535},
+      {.flag = "redis-username",
+       .env = "REDIS_USERNAME",
+       .target = &c.redis_username,
+       .help = "Redis ACL user",
+       .default_text = "none: the default user"},
+      {.env = "REDIS_PASSWORD", .target = &c.redis_password, .help = "Redis password", .secret = true},
+      {.flag = "redis-tls-enabled", .env = "REDIS_TLS_ENABLED", .target = &c.redis_tls, .help = "speak TLS to Redis"},
+      {.flag = "redis-tls-ca",
+       .env = "REDIS_TLS_CA",
+       .target = &c.redis_tls_ca,
+       .help = "PEM file of the authorities Redis' certificate is checked against",
+       .default_text = "the system's"},
+      {.flag = "redis-tls-cert",
+       .env = "REDIS_TLS_CERT",
+       .target = &c.redis_tls_cert,
+       .help = "PEM file of our client certificate",
+       .default_text = "none"},
+      {.flag = "redis-tls-key",
+       .env = "REDIS_TLS_KEY",
+       .target = &c.redis_tls_key,
+       .help = "PEM file of its key",
+       .default_text = "none"},
+      {.flag = "redis-tls-server-name",
+       .env = "REDIS_TLS_SERVER_NAME",
+       .target = &c.redis_tls_server_name,
+       .help = "name the certificate must hold, when it is not the address",
+       .default_text = "the address"},
+      {.flag = "redis-sentinel-addresses",
+       .env = "REDIS_SENTINEL_ADDRESSES",
+       .target = &c.redis_sentinels,
+       .help = "Sentinels that name the Redis master, host:port separated by commas; REDIS_HOST is then not used",
+       .default_text = "none"},
+      {.flag = "redis-sentinel-master",
+       .env = "REDIS_SENTINEL_MASTER",
+       .target = &c.redis_sentinel_master,
+       .help = "the master's name at the Sentinels"},
+      {.flag = "reconciliation-interval",
+       .env = "RECONCILIATION_INTERVAL",
+       .target = &c.reconciliation_interval,
+       .help = "how often a cluster is read when its connection does not say; raise it for very large fleets",
+       .unit = "s",
+       .floor = 30,
+       .max = kDay},
+      {.flag = "operator-scan-interval",
+       .env = "OPERATOR_SCAN_INTERVAL",
+       .target = &c.operator_scan_interval,
+       .help = "how often installed operators are read",
+       .unit = "s",
+       .floor = 60,
+       .max = kDay},
+      {.flag = "cache-ttl",
+       .env = "CACHE_TTL",
+       .target = &c.cache_ttl,
+       .help = "least life of state documents that are not renewed",
+       .unit = "s",
+       .floor = 60,
+       .max = 30 * kDay},
+      {.flag = "metrics-retention",
+       .env = "METRICS_RETENTION",
+       .target = &c.metrics_retention,
+       .help = "how long the short time series in the state store reach back",
+       .unit = "s",
+       .floor = 300,
+       .max = 30 * kDay},
+      {.flag = "connect-timeout",
+       .env = "CONNECT_TIMEOUT",
+       .target = &c.connect_timeout,
+       .help = "limit of a connection test when the connection does not say; raise it for slow links",
+       .unit = "s",
+       .floor = 5,
+       .max = 300},
+      {.flag = "cluster-workers",
+       .env = "CLUSTER_WORKERS",
+       .target = &c.cluster_workers,
+       .help = "clusters read at the same time; raise it when many clusters are slow to answer",
+       .min = 1,
+       .max = 256},
+      {.flag = "metrics-bind-address",
+       .env = "METRICS_BIND_ADDRESS",
+       .target = &c.metrics_address,
+       .help = "where /metrics is served: host:port, :port, or 0 for off"},
+      {.flag = "health-probe-bind-address",
+       .env = "HEALTH_PROBE_BIND_ADDRESS",
+       .target = &c.probe_address,
+       .help = "where /healthz and /readyz are served: host:port, :port, or 0 for off"},
+      {.flag = "shutdown-timeout",
+       .env = "SHUTDOWN_TIMEOUT",
+       .target = &c.shutdown_timeout,
+       .help = "limit of a clean stop; keep it below the pod's grace period",
+       .unit = "s",
+       .floor = 1,
+       .max = 3600},
+      {.flag = "log-level",
+       .env = "LOG_LEVEL",
+       .target = &c.log_level,
+       .help = "least severity that is logged",
+       .choices = {"trace", "debug", "info", "warn", "warning", "error", "critical"},
+       .any_case = true,
+       .unknown_is_default = true},
+      {.flag = "log-format",
+       .env = "LOG_FORMAT",
+       .target = &c.log_format,
+       .help = "form of log lines; auto is text on a terminal, else JSON",
+       .choices = {"auto", "text", "json"}},
+      {.flag = "zap-devel", .target = &c.zap_devel, .help = "as --log-level=debug --log-format=text"},
+      {.flag = "zap-log-level", .target = &c.zap_log_level, .help = "as --log-level; a number above 0 is debug"},
+      {.flag = "zap-encoder",
+       .target = &c.zap_encoder,
+       .help = "as --log-format; console is text",
+       .choices = {"console", "json"}},
+      {.flag = "zap-stacktrace-level", .target = &c.zap_stacktrace_level, .help = "accepted, without effect"},
+      {.flag = "zap-time-encoding", .target = &c.zap_time_encoding, .help = "accepted, without effect"},
+  };
+  options.insert(options.end(), own.begin(), own.end());
+  return options;
+}
+
+std::vector<Option> CrdsOptions(ToolConfig& c) {
+  std::vector<Option> options = HubAccess(c.ns, c.kubeconfig);
+  options.erase(options.begin());  // definitions have no namespace
+  options.push_back({.flag = "timeout",
+                     .target = &c.timeout,
+                     .help = "how long to wait until the definitions are served",
+                     .unit = "s",
+                     .min = 1,
+                     .max = 3600});
+  return options;
+}
+
+std::vector<Option> ConnectOptions(ToolConfig& c) {
+  std::vector<Option> options = HubAccess(c.ns, c.kubeconfig);
+  options.push_back({.flag = "from",
+                     .target = &c.from,
+                     .help = "kubeconfig of the managed cluster; its token and CA become the connection's Secret"});
+  options.push_back(
+      {.flag = "context", .target = &c.context, .help = "context of that kubeconfig instead of its current one"});
+  return options;
+}
+
+std::vector<Option> UninstallOptions(ToolConfig& c) {
+  std::vector<Option> options = HubAccess(c.ns, c.kubeconfig);
+  options.push_back({.flag = "all-namespaces",
+                     .target = &c.all_namespaces,
+                     .help = "ClusterConnections of every namespace instead of one",
+                     .alias = "A"});
+  return options;
+}
+
+std::vector<Option> FleetOptions(ToolConfig& c) {
+  std::vector<Option> options = HubAccess(c.ns, c.kubeconfig);
+  options.push_back({.flag = "all-namespaces",
+                     .target = &c.all_namespaces,
+                     .help = "ClusterConnections of every namespace instead of one",
+                     .alias = "A"});
+  options.push_back({.flag = "output",
+                     .target = &c.output,
+                     .help = "form of the answer",
+                     .alias = "o",
+                     .choices = {"table", "json"}});
+  options.push_back(
+      {.flag = "watch", .target = &c.watch, .help = "print again every interval until ended", .alias = "w"});
+  options.push_back({.flag = "interval",
+                     .target = &c.interval,
+                     .help = "time between two prints",
+                     .unit = "s",
+                     .floor = 1,
+                     .max = 3600});
+  return options;
+}
+
+absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment) {
+  LoadedConfig loaded;
+  ASSIGN_OR_RETURN(config::Parsed parsed, config::Parse(ConfigOptions(loaded.config), args, environment));
+  loaded.help = parsed.help;
+  loaded.version = parsed.version;
+  if (loaded.help || loaded.version) return loaded;
+  loaded.warnings = std::move(parsed.warnings);
+  MapZapFlags(parsed, loaded.config);
+  RETURN_IF_ERROR(Validate(loaded.config));
+  return loaded;
+}
+
+log::Format LogFormat(const Config& config, bool is_terminal) {
+  if (config.log_format == "auto") return is_terminal ? log::Format::kText : log::Format::kJson;
+  return config.log_format == "text" ? log::Format::kText : log::Format::kJson;
+}
+
+log::Level LogLevel(const Config& config) { return log::ParseLevel(config.log_level).value_or(log::Level::kInfo); }
+
+}  // namespace clusterpulse::app

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <chrono>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "common/config/options.h"
+#include "common/log/logger.h"
+
+namespace clusterpulse::app {
+
+// Everything the hub's `run` command can be told. Names, units, bounds and when to change a setting: ConfigOptions,
+// which is what --help prints.
+struct Config {
+  std::string ns = "clusterpulse";
+  std::string kubeconfig;
+  std::string target = "all";
+  bool leader_elect = false;
+
+  std::string state_store;  // "redis" or "embedded"; decided from REDIS_HOST when not given
+  std::string data_dir;     // empty: nothing is written to disk
+  std::string redis_host;
+  int redis_port = 6379;
+  std::string redis_username, redis_password;
+  int redis_db = 0;
+  bool redis_tls = false;
+  std::string redis_tls_ca, redis_tls_cert, redis_tls_key, redis_tls_server_name;
+  std::vector<std::string> redis_sentinels;
+  std::string redis_sentinel_master = "mymaster";
+
+  std::chrono::seconds reconciliation_interval{30};
+  std::chrono::seconds operator_scan_interval{300};
+  std::chrono::seconds cache_ttl{600};
+  std::chrono::seconds metrics_retention{3600};
+  std::chrono::seconds connect_timeout{10};
+  int cluster_workers = 8;
+
+  std::string metrics_address = ":8080";
+  std::string probe_address = ":8081";
+  std::chrono::seconds shutdown_timeout{25};
+
+  std::string log_level = "info";
+  std::string log_format = "auto";
+
+  // Upstream's framework log flags. The first three are mapped onto log_level and log_format, the others have no
+  // meaning here.
+  bool zap_devel = false;
+  std::string zap_log_level, zap_encoder, zap_stacktrace_level, zap_time_encoding;
+
+  bool embedded_store() const { return state_store == "embedded"; }
+};
+
+// What the smaller commands (crds, connect, uninstall, fleet) can be told.
+struct ToolConfig {
+  std::string ns = "clusterpulse";
+  std::string kubeconfig;
+  bool all_namespaces = false;
+  bool watch = false;
+  std::chrono::seconds interval{2};
+  std::string output = "table";
+  std::chrono::seconds timeout{60};
+  std::string from, context;  // connect: the managed cluster's kubeconfig
+};
+
+// The tables; rows point into `config`, which must outlive them.
+std::vector<config::Option> ConfigOptions(Config& config);
+std::vector<config::Option> CrdsOptions(ToolConfig& config);
+std::vector<config::Option> ConnectOptions(ToolConfig& config);
+std::vector<config::Option> UninstallOptions(ToolConfig& config);
+std::vector<config::Option> FleetOptions(ToolConfig& config);
+
+// Of a Sentinel address without one.
+inline constexpr int kSentinelPort = 26379;
+
+struct LoadedConfig {
+  Config config;
+  std::vector<std::string> warnings;
+  bool help = false, version = false;  // asked for; `config` is then incomplete
+};
+// Flags, environment, defaults, then what must fit together. kInvalidArgument with one line for a person.
+absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment);
+
+// "0" as a bind address, as controller-runtime has it: do not serve.
+inline bool IsDisabled(std::string_view address) { return address == "0"; }
+
+// Text on a terminal, JSON otherwise, unless told.
+log::Format LogFormat(const Config& config, bool is_terminal);
+log::Level LogLevel(const Config& config);
+
+}  // namespace clusterpulse::app

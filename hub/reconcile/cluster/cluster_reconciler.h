@@ -1,0 +1,132 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "common/base/random.h"
+#include "common/kube/kube_api.h"
+#include "common/log/logger.h"
+#include "common/telemetry/registry.h"
+#include "hub/reconcile/cluster/client_pool.h"
+#include "hub/reconcile/cluster/cluster_connection.h"
+#include "hub/reconcile/cluster/cluster_status.h"
+#include "hub/reconcile/cluster/pull.h"
+#include "hub/runtime/event_recorder.h"
+#include "hub/runtime/reconciler.h"
+#include "hub/runtime/status_writer.h"
+#include "hub/store/cluster_state.h"
+
+namespace clusterpulse::reconcile {
+
+// The last seen state of the hub's own objects; both are answered from watch caches that have synced.
+struct HubObjects {
+  // Nullopt: there is no such object.
+  std::function<std::optional<ClusterConnection>(const kube::ObjectKey&)> connection;
+  // resourceVersion of a Secret of the watched namespace; nullopt: not watched or not there (then it is read each
+  // pass).
+  std::function<std::optional<std::string>(const kube::ObjectKey&)> secret_version;
+};
+
+// Our own metrics of pulls. Per-cluster series go with the object.
+struct PullMetrics {
+  PullMetrics() = default;
+  explicit PullMetrics(telemetry::Registry& registry);
+
+  telemetry::Histogram seconds;
+  telemetry::Registry::CounterFamily pulls;        // by result
+  telemetry::Registry::GaugeFamily last_success;   // by cluster, unix seconds
+  telemetry::Registry::GaugeFamily last_duration;  // by cluster, seconds
+  telemetry::Registry::GaugeFamily breaker_state;  // by cluster: 0 closed, 1 half-open, 2 open
+};
+
+// Brings one ClusterConnection to life: judges its spec, reads its Secret, reads the cluster (pull mode), writes what
+// it found to the store as that cluster's writer and the truth about it to the object's status, its conditions and
+// Events. Removes all of it when the object goes (finalizer clusterpulse.io/cleanup).
+//
+// Every pass ends with a requeue: the interval after success, min(interval, 60 s) after failure, the time until the
+// circuit breaker lets a call pass when it is open. What is wrong with a cluster, its Secret or the store is no error
+// of the pass: it is reported on the object, and the next pass comes anyway.
+//
+// Documents are keyed by the object's name alone (contract): one hub watches one namespace, so names are unique.
+// Objects with equal display names are separate: nothing is keyed by display names.
+//
+// Threads: as Reconciler says (several threads, one at a time per key); UsersOf from any thread. What a cluster's
+// passes remember is lost with the process and rebuilt: the object's status holds what must survive.
+class ClusterReconciler final : public runtime::Reconciler {
+ public:
+  struct Options {
+    std::string hub_namespace;                    // the watched one, for messages
+    std::string instance;                         // random id of this process: numbers its writes (delivery.md 2)
+    Timing defaults;                              // RECONCILIATION_INTERVAL, CONNECT_TIMEOUT
+    std::chrono::seconds operator_interval{300};  // OPERATOR_SCAN_INTERVAL: OLM operators, version and platform
+    std::chrono::milliseconds call_timeout{30000};
+    int parallel_reads = 3;  // of one cluster; times the runtime's workers bounds the whole hub
+  };
+  // All borrowed; must outlive this.
+  struct Dependencies {
+    kube::KubeApi& hub;
+    KubeClientFactory& clients;
+    store::ClusterState& store;
+    runtime::StatusWriter& status;
+    runtime::EventRecorder& events;
+    const base::Clock& clock;
+    base::Random& random;
+  };
+
+  ClusterReconciler(Dependencies dependencies, HubObjects objects, Options options, ClientPool::Options pool = {},
+                    PullMetrics metrics = {}, log::Logger log = {});
+  ~ClusterReconciler() override;
+
+  absl::StatusOr<runtime::Result> Reconcile(const kube::ObjectKey& key, std::stop_token stop) override;
+
+  // The connections whose last pass used this Secret: what a watch of Secrets enqueues.
+  std::vector<kube::ObjectKey> UsersOf(const kube::ObjectKey& secret) const;
+
+ private:
+  // What the passes of one object remember.
+  struct Cluster;
+  // What one pass carries from step to step.
+  struct Pass;
+
+  std::shared_ptr<Cluster> Remember(const ClusterConnection& connection);
+  void Forget(const kube::ObjectKey& key);
+
+  absl::StatusOr<runtime::Result> Gone(const kube::ObjectKey& key);
+  absl::StatusOr<runtime::Result> Deleting(const ClusterConnection& connection, std::stop_token stop);
+  absl::Status KeepFinalizer(const ClusterConnection& connection, std::stop_token stop);
+  absl::StatusOr<runtime::Result> Paused(Pass& pass);
+  absl::StatusOr<runtime::Result> Live(Pass& pass);
+
+  std::optional<Failure> Observe(Pass& pass);
+  std::optional<Failure> ReadCredentials(Pass& pass);
+  std::optional<Failure> CallCluster(Pass& pass, const ClientPool::Client& client);
+  absl::Status StoreData(Pass& pass);
+  absl::Status StoreFailure(Pass& pass);
+  absl::Status StoreSpec(const Pass& pass);
+  std::vector<store::ClusterEvent> EventsOf(const Pass& pass) const;
+  // False: the write failed, come back soon.
+  bool Publish(Pass& pass, json::Value desired, std::vector<runtime::Condition> conditions);
+  std::chrono::milliseconds NextRun(const Pass& pass);
+
+  const Dependencies deps_;
+  const HubObjects objects_;
+  const Options options_;
+  ClientPool pool_;
+  const PullMetrics metrics_;
+  const log::Logger log_;
+
+  mutable base::Mutex mu_;
+  std::map<kube::ObjectKey, std::shared_ptr<Cluster>> clusters_ ABSL_GUARDED_BY(mu_);
+  std::map<kube::ObjectKey, kube::ObjectKey> secrets_ ABSL_GUARDED_BY(mu_);  // connection -> Secret
+};
+
+}  // namespace clusterpulse::reconcile

@@ -1,0 +1,181 @@
+#include "hub/reconcile/cluster/cluster_status.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "common/base/status.h"
+#include "common/base/time_format.h"
+
+namespace clusterpulse::reconcile {
+namespace {
+
+constexpr std::size_t kLongestError = 300;
+
+void Set(std::vector<runtime::Condition>& conditions, std::string_view type, std::string_view status,
+         std::int64_t generation, std::string_view reason, std::string message, base::SystemTime now) {
+  runtime::Condition next;
+  next.type = type;
+  next.status = status;
+  next.observed_generation = generation;
+  next.reason = reason;
+  next.message = std::move(message);
+  runtime::SetCondition(conditions, std::move(next), now);
+}
+
+void Drop(std::vector<runtime::Condition>& conditions, std::string_view type) {
+  std::erase_if(conditions, [&](const runtime::Condition& c) { return c.type == type; });
+}
+
+std::string_view HealthyStatus(model::Health health) {
+  switch (health) {
+    case model::Health::kHealthy:
+      return "True";
+    case model::Health::kDegraded:
+    case model::Health::kUnhealthy:
+      return "False";
+    case model::Health::kUnknown:
+      return "Unknown";
+  }
+  return "Unknown";
+}
+
+bool GetsData(model::Phase phase) { return phase == model::Phase::kConnected || phase == model::Phase::kDegraded; }
+
+}  // namespace
+
+std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> conditions, const Findings& findings,
+                                               base::SystemTime now) {
+  const Verdict& verdict = findings.verdict;
+  const std::int64_t generation = findings.generation;
+  Set(conditions, kReady, GetsData(verdict.phase) ? "True" : "False", generation, verdict.phase_reason,
+      verdict.phase_message, now);
+  Set(conditions, kHealthy, HealthyStatus(verdict.health), generation, verdict.health_reason, verdict.health_message,
+      now);
+
+  const bool fresh = findings.last_sync.has_value() && !IsStale(now - *findings.last_sync, findings.interval);
+  if (fresh) {
+    Set(conditions, kDataFresh, "True", generation, "Fresh", "the data is no older than 3 intervals", now);
+  } else {
+    const std::string_view reason = findings.last_sync.has_value() ? "StaleData" : "NoData";
+    Set(conditions, kDataFresh, "False", generation, reason,
+        findings.last_sync.has_value()
+            ? fmt::format("readers see data of {}, older than 3 intervals", base::FormatSeconds(*findings.last_sync))
+            : std::string("no data of the cluster has been stored yet"),
+        now);
+  }
+
+  if (findings.store.ok()) {
+    Set(conditions, kStoreAvailable, "True", generation, "Stored", "the state store takes writes", now);
+  } else {
+    Set(conditions, kStoreAvailable, "False", generation, "StoreUnavailable",
+        fmt::format("the state store refused the cluster's data ({}): readers see what was stored before; check the "
+                    "hub's store, nothing is wrong with the cluster",
+                    Cut(base::Message(findings.store), kLongestError)),
+        now);
+  }
+
+  Drop(conditions, kPaused);
+  if (findings.push_unavailable) {
+    Set(conditions, kPushActive, "False", generation, "PushNotAvailable",
+        "spec.collectionMode is push, but this hub runs no ingester: the hub reads the cluster itself (pull)", now);
+  } else {
+    Drop(conditions, kPushActive);
+  }
+  return conditions;
+}
+
+std::vector<runtime::Condition> PausedConditions(std::vector<runtime::Condition> conditions, bool stale,
+                                                 std::int64_t generation, base::SystemTime now) {
+  const std::string message = "the annotation clusterpulse.io/paused is \"true\": nothing is read until it is removed";
+  Set(conditions, kPaused, "True", generation, "PausedByAnnotation", message, now);
+  if (stale) {
+    Set(conditions, kReady, "Unknown", generation, "Paused", message, now);
+    Set(conditions, kHealthy, "Unknown", generation, "Paused", message, now);
+    Set(conditions, kDataFresh, "False", generation, "Paused", message, now);
+  }
+  return conditions;
+}
+
+json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Condition>& conditions) {
+  json::Value status;
+  status.Mutable("phase") = model::ToString(findings.verdict.phase);
+  status.Mutable("health") = model::ToString(findings.verdict.health);
+  std::string message = findings.verdict.message;
+  if (!findings.store.ok()) {
+    message += fmt::format("; the data could not be stored: {}", Cut(base::Message(findings.store), kLongestError));
+  }
+  status.Mutable("message") = std::move(message);
+  status.Mutable("observedGeneration") = findings.generation;
+  status.Mutable("conditions") = ConditionsToJson(conditions);
+  if (findings.last_sync.has_value()) status.Mutable("lastSyncTime") = base::FormatSeconds(*findings.last_sync);
+  if (findings.last_attempt.has_value())
+    status.Mutable("lastAttemptTime") = base::FormatSeconds(*findings.last_attempt);
+  if (findings.snapshot == nullptr) return status;
+
+  const model::ClusterSnapshot& snapshot = *findings.snapshot;
+  if (snapshot.counts.has_value()) {
+    status.Mutable("nodes") = static_cast<std::int64_t>(snapshot.counts->nodes);
+    status.Mutable("nodesReady") = static_cast<std::int64_t>(snapshot.counts->nodes_ready);
+    status.Mutable("pods") = static_cast<std::int64_t>(snapshot.counts->pods);
+    status.Mutable("podsRunning") = static_cast<std::int64_t>(snapshot.counts->pods_running);
+    if (snapshot.counts->deployments.has_value()) {
+      status.Mutable("deployments") = static_cast<std::int64_t>(*snapshot.counts->deployments);
+    }
+  }
+  if (snapshot.namespaces.has_value()) {
+    status.Mutable("namespaces") = static_cast<std::int64_t>(snapshot.namespaces->size());
+  }
+  if (snapshot.info.has_value()) {
+    status.Mutable("version") = snapshot.info->version;
+    status.Mutable("platform") = snapshot.info->platform;
+  }
+  return status;
+}
+
+std::vector<std::string> RoutineMembers() {
+  return {"lastSyncTime", "lastAttemptTime", "nodes", "nodesReady", "namespaces", "pods", "podsRunning", "deployments"};
+}
+
+json::Value ConditionsToJson(const std::vector<runtime::Condition>& conditions) {
+  std::string text;
+  json::Writer writer(text);
+  runtime::WriteConditions(writer, conditions);
+  auto value = json::Value::Parse(text);
+  return value.ok() ? *std::move(value) : json::Value(json::Value::Array());
+}
+
+std::vector<runtime::Condition> ConditionsFromJson(const json::Value& conditions) {
+  std::vector<runtime::Condition> out;
+  if (!conditions.IsArray()) return out;
+  json::Parser parser;
+  // What cannot be read is written anew by the pass.
+  (void)parser.Parse(conditions.Dump(), [&](json::Cursor array) { return runtime::ReadConditions(array, out); });
+  return out;
+}
+
+std::vector<Announcement> Announcements(const std::vector<runtime::Condition>& before,
+                                        const std::vector<runtime::Condition>& after) {
+  std::vector<Announcement> out;
+  for (const std::string_view type : {kReady, kHealthy, kStoreAvailable}) {
+    const runtime::Condition* now = runtime::FindCondition(after, type);
+    const runtime::Condition* was = runtime::FindCondition(before, type);
+    if (now == nullptr || (was != nullptr && was->status == now->status && was->reason == now->reason)) continue;
+    // Not reaching the cluster is said once, by Ready.
+    if (type == kHealthy && now->reason == "Unreachable") continue;
+    if (now->status == "False" || now->reason == "PartialData") {
+      out.push_back({runtime::EventType::kWarning, now->reason, now->message});
+      continue;
+    }
+    if (now->status != "True") continue;
+    const bool recovered = was != nullptr && (was->status == "False" || was->reason == "PartialData");
+    const bool first_contact = type == kReady && (was == nullptr || was->status != "True");
+    const bool said_by_ready = type == kHealthy && was != nullptr && was->reason == "Unreachable";
+    if ((recovered || first_contact) && !said_by_ready) {
+      out.push_back({runtime::EventType::kNormal, now->reason, now->message});
+    }
+  }
+  return out;
+}
+
+}  // namespace clusterpulse::reconcile

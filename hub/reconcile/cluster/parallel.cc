@@ -1,0 +1,22 @@
+#include "hub/reconcile/cluster/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "common/base/thread.h"
+
+namespace clusterpulse::reconcile {
+
+void RunParallel(const std::vector<std::function<void()>>& tasks, int limit) {
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < tasks.size(); i = next++) tasks[i]();
+  };
+  const auto threads = std::min(tasks.size(), static_cast<std::size_t>(std::max(limit, 1)));
+  std::vector<std::jthread> helpers;  // joined when this returns
+  for (std::size_t i = 1; i < threads; ++i) helpers.push_back(base::StartThread("cluster-read", work));
+  work();
+}
+
+}  // namespace clusterpulse::reconcile
