@@ -7,7 +7,8 @@ namespace clusterpulse::base {
 
 std::chrono::milliseconds Backoff::Next() {
   // The exponent is bounded so that no number of failures can overflow it (upstream's overflowed after 62).
-  const double grown = static_cast<double>(options_.initial.count()) * std::pow(options_.factor, std::min(failures_, 60));
+  const double grown =
+      static_cast<double>(options_.initial.count()) * std::pow(options_.factor, std::min(failures_, 60));
   const double base = std::min(grown, static_cast<double>(options_.max.count()));
   if (failures_ < 1000) ++failures_;
   return std::chrono::milliseconds(static_cast<std::int64_t>(base * (1.0 + options_.jitter * random_.Uniform())));

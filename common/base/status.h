@@ -23,9 +23,8 @@ namespace clusterpulse::base {
 inline absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
   absl::Status annotated(status.code(), fmt::format("{}: {}", context, std::string(status.message())));
-  status.ForEachPayload([&annotated](absl::string_view url, const absl::Cord& payload) {
-    annotated.SetPayload(url, payload);
-  });
+  status.ForEachPayload(
+      [&annotated](absl::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
   return annotated;
 }
 
@@ -64,10 +63,9 @@ absl::Status ToStatus(const absl::StatusOr<T>& result) {
 #define CP_CONCAT(a, b) CP_CONCAT_INNER(a, b)
 
 // RETURN_IF_ERROR(Open(path)); takes a Status or a StatusOr whose value is not needed.
-#define RETURN_IF_ERROR(expr)                                                               \
-  do {                                                                                      \
-    if (auto cp_result = (expr); !cp_result.ok())                                           \
-      return ::clusterpulse::base::internal::ToStatus(cp_result);                           \
+#define RETURN_IF_ERROR(expr)                                                                                 \
+  do {                                                                                                        \
+    if (auto cp_result = (expr); !cp_result.ok()) return ::clusterpulse::base::internal::ToStatus(cp_result); \
   } while (false)
 
 // ASSIGN_OR_RETURN(const auto config, Load(path)); a trailing third argument annotates the error.
@@ -78,9 +76,9 @@ absl::Status ToStatus(const absl::StatusOr<T>& result) {
   auto tmp = (expr);                             \
   if (!tmp.ok()) return tmp.status();            \
   lhs = *std::move(tmp)
-#define CP_ASSIGN_OR_RETURN_CTX(tmp, lhs, expr, context)                             \
-  auto tmp = (expr);                                                                 \
-  if (!tmp.ok()) return ::clusterpulse::base::Annotate(tmp.status(), (context));     \
+#define CP_ASSIGN_OR_RETURN_CTX(tmp, lhs, expr, context)                         \
+  auto tmp = (expr);                                                             \
+  if (!tmp.ok()) return ::clusterpulse::base::Annotate(tmp.status(), (context)); \
   lhs = *std::move(tmp)
 #define CP_PICK_3(_1, _2, _3, name, ...) name
 #define ASSIGN_OR_RETURN(...) CP_PICK_3(__VA_ARGS__, CP_ASSIGN_OR_RETURN_3, CP_ASSIGN_OR_RETURN_2)(__VA_ARGS__)

@@ -16,7 +16,8 @@ void StopSignal::RequestStop() {
 
 bool StopSignal::WaitFor(std::chrono::nanoseconds limit) {
   // A year is for ever, and keeps the sum below from overflowing.
-  const auto deadline = std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(limit, std::chrono::hours(8760));
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::min<std::chrono::nanoseconds>(limit, std::chrono::hours(8760));
   MutexLock lock(mu_);
   while (!stop_) {
     const auto left = deadline - std::chrono::steady_clock::now();

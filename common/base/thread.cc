@@ -1,8 +1,8 @@
 #include "common/base/thread.h"
 
-#include <pthread.h>
-
 #include <utility>
+
+#include <pthread.h>
 
 namespace clusterpulse::base {
 

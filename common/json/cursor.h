@@ -17,8 +17,8 @@ namespace clusterpulse::json {
 
 enum class Type { kNull, kBool, kNumber, kString, kArray, kObject };
 
-// One JSON value that has not been read yet, inside a document that is being walked forwards. Each value is read at most
-// once and in document order; what is not read is skipped at almost no cost. That makes a projection one pass:
+// One JSON value that has not been read yet, inside a document that is being walked forwards. Each value is read at
+// most once and in document order; what is not read is skipped at almost no cost. That makes a projection one pass:
 //
 //   absl::Status ReadPort(Cursor port, Port& out) {
 //     return port.ForEachMember([&](std::string_view key, Cursor value) {
@@ -30,8 +30,8 @@ enum class Type { kNull, kBool, kNumber, kString, kArray, kObject };
 //
 // A member of an unexpected type leaves the target as it was and Get says false: one odd field never spoils an object.
 // Broken JSON (structure, UTF-8, unclosed strings) ends the walk with kDataLoss. Views given out live until the Parser
-// parses again. A Cursor must not outlive the call it was passed to. Nesting is not bounded: a walk that recurses bounds its
-// own depth.
+// parses again. A Cursor must not outlive the call it was passed to. Nesting is not bounded: a walk that recurses
+// bounds its own depth.
 class Cursor {
  public:
   explicit Cursor(simdjson::ondemand::value value) : value_(value) {}
@@ -45,7 +45,7 @@ class Cursor {
   bool Get(std::string& out);
   bool Get(std::int64_t& out);  // integers only; out of 64 bits is false
   bool Get(std::int32_t& out);
-  bool Get(double& out);        // any finite number
+  bool Get(double& out);  // any finite number
   bool Get(bool& out);
 
   // Calls f(std::string_view key, Cursor value) -> absl::Status (or void) per member. A value that is not an object is

@@ -7,8 +7,8 @@
 namespace clusterpulse::json {
 
 // Appends one JSON text to a string, byte for byte as Go's encoding/json would (the Redis documents are a contract):
-// compact, `<` `>` `&` U+2028 U+2029 escaped, invalid UTF-8 replaced by U+FFFD, doubles in shortest form with an exponent
-// only below 1e-6 or from 1e21. Keys are written in the order given. Confined to one thread.
+// compact, `<` `>` `&` U+2028 U+2029 escaped, invalid UTF-8 replaced by U+FFFD, doubles in shortest form with an
+// exponent only below 1e-6 or from 1e21. Keys are written in the order given. Confined to one thread.
 //
 //   Writer w(out);
 //   w.BeginObject().Member("name", node.name).Key("roles").BeginArray();

@@ -45,8 +45,8 @@ struct WatchQuery {
   ResourceType resource;
   std::string ns;
   std::string label_selector, field_selector;
-  std::string resource_version;                // events after this one
-  std::chrono::seconds timeout{400};           // asked of the server, which then ends the watch cleanly
+  std::string resource_version;       // events after this one
+  std::chrono::seconds timeout{400};  // asked of the server, which then ends the watch cleanly
   bool metadata_only = false;
 };
 
@@ -88,8 +88,8 @@ class KubeApi {
   virtual absl::StatusOr<ListPage> List(const ListQuery& query, ItemVisitor visit, const CallOptions& options) = 0;
 
   // Blocks until the watch ends. Ok: the server ended it cleanly (time-out); watch again from the last version seen.
-  // kOutOfRange: that version is too old; list again. options.timeout bounds the connection and the wait for the response
-  // headers; afterwards silence longer than query.timeout plus 30 s ends it with kDeadlineExceeded.
+  // kOutOfRange: that version is too old; list again. options.timeout bounds the connection and the wait for the
+  // response headers; afterwards silence longer than query.timeout plus 30 s ends it with kDeadlineExceeded.
   virtual absl::Status Watch(const WatchQuery& query, WatchVisitor visit, const CallOptions& options) = 0;
 
   // One object as JSON.

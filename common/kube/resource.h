@@ -33,14 +33,14 @@ struct ResourceType {
   std::string RootPath() const { return (group.empty() ? "/api/" : "/apis/" + group + "/") + version; }
   // Path of the collection; all namespaces when `ns` is empty.
   std::string CollectionPath(std::string_view ns = "") const;
-  // Path of one object. REQUIRES: key.ns is set exactly for namespaced types; names need no escaping (checked by callers
-  // that take them from outside with IsPathSegment).
+  // Path of one object. REQUIRES: key.ns is set exactly for namespaced types; names need no escaping (checked by
+  // callers that take them from outside with IsPathSegment).
   std::string ObjectPath(const ObjectKey& key) const;
   bool operator==(const ResourceType&) const = default;
 };
 
-// True for what may stand as a namespace or name in a path: non-empty, at most 253 bytes, no '/', '%', '?', '#', control
-// bytes, nor "." or "..".
+// True for what may stand as a namespace or name in a path: non-empty, at most 253 bytes, no '/', '%', '?', '#',
+// control bytes, nor "." or "..".
 bool IsPathSegment(std::string_view text);
 
 // The types the programs use.

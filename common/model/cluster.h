@@ -9,8 +9,8 @@
 #include "common/base/clock.h"
 
 // What a cluster is made of, as both modes deliver it and the store keeps it: plain values, no protobuf, no JSON, no
-// I/O. CPU is in cores, memory and storage in bytes. Field meanings and formulas: common/survey; contract documents made
-// from these: hub/store/documents.h.
+// I/O. CPU is in cores, memory and storage in bytes. Field meanings and formulas: common/survey; contract documents
+// made from these: hub/store/documents.h.
 namespace clusterpulse::model {
 
 using Labels = std::map<std::string, std::string>;

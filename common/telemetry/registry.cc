@@ -84,7 +84,8 @@ Registry::CounterFamily Registry::Counters(std::string name, std::string help, s
   CounterFamily out;
   out.registry_ = this;
   out.family_ = state_->Find(std::move(name), std::move(help), "counter", std::move(labels), [this](State::Family& f) {
-    f.counters = &prometheus::BuildCounter().Name(f.description.name).Help(f.description.help).Register(state_->registry);
+    f.counters =
+        &prometheus::BuildCounter().Name(f.description.name).Help(f.description.help).Register(state_->registry);
   });
   return out;
 }
@@ -178,8 +179,6 @@ std::vector<Description> Registry::Describe() const {
   return all;
 }
 
-std::vector<double> LatencyBuckets() {
-  return {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
-}
+std::vector<double> LatencyBuckets() { return {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}; }
 
 }  // namespace clusterpulse::telemetry

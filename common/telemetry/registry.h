@@ -55,8 +55,8 @@ struct Description {
   std::vector<std::string> labels;
 };
 
-// Makes and keeps the metrics of one process. Thread-safe. Asking twice for the same name and label values gives the same
-// metric. Names carry their unit (_seconds, _bytes, _total); label values come from closed or bounded sets.
+// Makes and keeps the metrics of one process. Thread-safe. Asking twice for the same name and label values gives the
+// same metric. Names carry their unit (_seconds, _bytes, _total); label values come from closed or bounded sets.
 // REQUIRES (own invariant, aborts): a name is always used with the same type and label names.
 class Registry {
  public:

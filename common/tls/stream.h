@@ -41,7 +41,8 @@ absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text, std::uint16_t defa
 // one thread at a time. Each call blocks until done, until `deadline` (kDeadlineExceeded), or until the stop token
 // given to Connect is triggered (kCancelled, from then on always). Everything else that ends the connection is
 // kUnavailable, except what needs a person: kUnauthenticated (the peer's certificate is not acceptable) and
-// kInvalidArgument (our own PEM files). After an error, save for a Read that ran out of time, only destruction makes sense. Never raises SIGPIPE.
+// kInvalidArgument (our own PEM files). After an error, save for a Read that ran out of time, only destruction makes
+// sense. Never raises SIGPIPE.
 class Stream {
  public:
   // Tries every address the name resolves to, in the resolver's order, sharing the time until `deadline`.

@@ -53,7 +53,7 @@ int Run(const Options& options) {
     std::fprintf(stderr, "kubesim did not start: %s\n", ReadFile(dir.File("kubesim.log")).c_str());
     return 1;
   }
-  const std::map<std::string, std::string> env{{"KUBECONFIG", dir.File("hub.kubeconfig")}};
+  const std::map<std::string, std::string> env{{"KUBECONFIG", dir.File("hub.kubeconfig")}, {"NAMESPACE", "default"}};
   const std::string hub_binary = bin + "/clusterpulse-hub";
   RunCommand({hub_binary, "crds", "apply"}, env);
   for (int i = 1; i <= options.clusters; ++i) {

@@ -1,0 +1,145 @@
+#include "tests/e2e/hub_fixture.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#include <fmt/format.h>
+
+namespace clusterpulse::testing {
+namespace {
+
+std::string FreshNamespace() {
+  static std::atomic<int> count{0};
+  return fmt::format("fleet-{}", ++count);
+}
+
+std::string Indent(const std::string& text, const std::string& by) {
+  std::string out = by;
+  for (const char c : text) {
+    out.push_back(c);
+    if (c == '\n') out += by;
+  }
+  return out;
+}
+
+}  // namespace
+
+HubFixture::Servers* HubFixture::SharedServers() {
+  static const std::unique_ptr<Servers> servers = []() -> std::unique_ptr<Servers> {
+    auto made = std::make_unique<Servers>();
+    made->env = KubeTestEnv::Create();
+    if (made->env == nullptr) return nullptr;
+    made->hub = made->env->StartServer("hub");
+    made->managed = made->env->StartServer("managed");
+    if (made->hub == nullptr || made->managed == nullptr) std::abort();  // the reason was printed
+    made->token = made->managed->CreateToken("reader");
+    for (const char* name : {"worker-1", "worker-2", "worker-3"}) made->managed->CreateNode(name, true);
+    return made;
+  }();
+  return servers.get();
+}
+
+HubFixture::HubFixture(Servers& servers, Options options)
+    : servers_(servers), options_(std::move(options)), ns_(FreshNamespace()), log_(dir_.File("hub.log")) {
+  servers_.hub->Kubectl({"create", "namespace", ns_});
+  metrics_port_ = FreePort();
+  probe_port_ = FreePort();
+}
+
+HubFixture::~HubFixture() {
+  if (hub_) hub_->Stop();
+  // Objects with finalizers would keep the next test's watch busy.
+  Hub({"uninstall"});
+  servers_.hub->Kubectl({"-n", ns_, "delete", "clusterconnections", "--all", "--wait=false"});
+}
+
+std::map<std::string, std::string> HubFixture::Environment() const {
+  std::map<std::string, std::string> env{{"NAMESPACE", ns_}, {"DATA_DIR", dir_.path()}, {"LOG_LEVEL", "debug"}};
+  if (options_.redis != nullptr) {
+    env["REDIS_HOST"] = "127.0.0.1";
+    env["REDIS_PORT"] = std::to_string(options_.redis->port());
+  }
+  return env;
+}
+
+void HubFixture::StartHub() {
+  std::vector<std::string> argv{BinDir() + "/clusterpulse-hub", "--kubeconfig=" + servers_.hub->kubeconfig(),
+                                fmt::format("--metrics-bind-address=127.0.0.1:{}", metrics_port_),
+                                fmt::format("--health-probe-bind-address=127.0.0.1:{}", probe_port_)};
+  argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
+  auto child =
+      ChildProcess::Start({.argv = argv, .env = Environment(), .unset = {"REDIS_HOST", "KUBECONFIG"}, .output = log_});
+  if (!child.ok()) std::abort();
+  hub_ = *std::move(child);
+}
+
+CommandResult HubFixture::Hub(std::vector<std::string> args) {
+  args.insert(args.begin(), BinDir() + "/clusterpulse-hub");
+  args.push_back("--kubeconfig=" + servers_.hub->kubeconfig());
+  return RunCommand(args, Environment());
+}
+
+CommandResult HubFixture::Kubectl(std::vector<std::string> args) {
+  args.insert(args.begin(), {"-n", ns_});
+  return servers_.hub->Kubectl(args);
+}
+
+CommandResult HubFixture::Apply(const std::string& yaml) {
+  const std::string file = dir_.File("apply.yaml");
+  WriteFile(file, yaml);
+  return Kubectl({"apply", "-f", file});
+}
+
+void HubFixture::CreateSecret(const std::string& name, const std::string& token, const std::string& ca_pem) {
+  std::string yaml =
+      fmt::format("apiVersion: v1\nkind: Secret\nmetadata: {{name: {}}}\ntype: Opaque\nstringData:\n  token: \"{}\"\n",
+                  name, token);
+  if (!ca_pem.empty()) yaml += "  ca.crt: |\n" + Indent(ca_pem, "    ") + "\n";
+  Apply(yaml);
+}
+
+void HubFixture::Connect(const std::string& name, const std::string& endpoint, const std::string& secret,
+                         const std::string& extra_spec) {
+  Apply(
+      fmt::format("apiVersion: clusterpulse.io/v1alpha1\nkind: ClusterConnection\nmetadata: {{name: {}}}\n"
+                  "spec:\n  endpoint: {}\n  credentialsRef: {{name: {}}}\n{}",
+                  name, endpoint, secret, extra_spec));
+}
+
+void HubFixture::SyncNow(const std::string& name) {
+  Kubectl({"annotate", "--overwrite", "clusterconnection", name, fmt::format("clusterpulse.io/sync-now={}", ++syncs_)});
+}
+
+json::Value HubFixture::Object(const std::string& name) {
+  const CommandResult result = Kubectl({"get", "clusterconnection", name, "-o", "json"});
+  if (result.exit_code != 0) return json::Value();
+  auto object = json::Value::Parse(result.out);
+  return object.ok() ? *std::move(object) : json::Value();
+}
+
+bool HubFixture::WaitFor(const std::string& name, const std::string& phase, const std::string& health,
+                         std::chrono::seconds limit, bool sync) {
+  json::Value status;
+  int polls = 0;
+  const bool reached = Eventually(limit, [&] {
+    if (sync && polls++ % 20 == 0) SyncNow(name);
+    status = Object(name)["status"];
+    return status["phase"].StringOr() == phase && (health.empty() || status["health"].StringOr() == health);
+  });
+  if (!reached) {
+    std::fprintf(stderr, "%s never became %s/%s; its status: %s\nhub log:\n%s\n", name.c_str(), phase.c_str(),
+                 health.c_str(), status.Dump().c_str(), HubLog().c_str());
+  }
+  return reached;
+}
+
+std::pair<int, std::string> HubFixture::HttpGet(int port, const std::string& path) {
+  const CommandResult result = RunCommand({"curl", "-s", "-g", "--max-time", "5", "-w", "\n%{http_code}",
+                                           fmt::format("http://127.0.0.1:{}{}", port, path)});
+  const auto split = result.out.rfind('\n');
+  if (split == std::string::npos) return {0, result.out};
+  return {std::atoi(result.out.c_str() + split + 1), result.out.substr(0, split)};
+}
+
+}  // namespace clusterpulse::testing
