@@ -88,8 +88,13 @@ absl::Status Project(std::string_view json, std::string_view what,
   return base::Annotate(parser.Parse(json, project), what);
 }
 
-bool IsAbsentOrForbidden(const absl::Status& status) {
-  return kube::IsNotFound(status) || absl::IsPermissionDenied(status);
+// True when `status` means that the cluster does not serve the resource's group at all. A server authorises before it
+// looks for the resource, so a token without the right gets 403 on a cluster that has no such thing: discovery, which
+// everybody may read, tells the two apart.
+bool IsNotServed(kube::KubeApi& api, const kube::ResourceType& resource, const absl::Status& status,
+                 const kube::CallOptions& options) {
+  if (kube::IsNotFound(status)) return true;
+  return absl::IsPermissionDenied(status) && kube::IsNotFound(api.GetPath(resource.RootPath(), options).status());
 }
 
 }  // namespace
@@ -141,7 +146,7 @@ absl::StatusOr<model::ClusterInfo> ReadClusterInfo(kube::KubeApi& api, const std
   if (const auto object = api.Get(kube::kClusterVersions, kClusterVersion, options); object.ok()) {
     RETURN_IF_ERROR(Project(*object, "reading the ClusterVersion",
                             [&](json::Cursor cursor) { return ReadClusterVersion(cursor, info); }));
-  } else if (!IsAbsentOrForbidden(object.status())) {
+  } else if (!IsNotServed(api, kube::kClusterVersions, object.status(), options)) {
     return base::Annotate(object.status(), "reading the ClusterVersion");
   } else {
     ASSIGN_OR_RETURN(const std::string version, api.GetPath("/version", options), "reading the server's version");
@@ -151,7 +156,7 @@ absl::StatusOr<model::ClusterInfo> ReadClusterInfo(kube::KubeApi& api, const std
   if (const auto route = api.Get(kube::kRoutes, kConsoleRoute, options); route.ok()) {
     RETURN_IF_ERROR(Project(*route, "reading the console's Route",
                             [&](json::Cursor cursor) { return ReadConsoleRoute(cursor, info); }));
-  } else if (!IsAbsentOrForbidden(route.status())) {
+  } else if (!absl::IsPermissionDenied(route.status()) && !kube::IsNotFound(route.status())) {
     return base::Annotate(route.status(), "reading the console's Route");
   }
   if (info.console_url.empty()) info.console_url = DeriveConsoleUrl(endpoint);
@@ -160,8 +165,12 @@ absl::StatusOr<model::ClusterInfo> ReadClusterInfo(kube::KubeApi& api, const std
 
 absl::StatusOr<std::vector<model::OlmOperator>> ReadOperators(kube::KubeApi& api, const kube::CallOptions& options) {
   auto subscriptions = kube::ListInto<Subscription>(api, {.resource = kube::kSubscriptions}, ReadSubscription, options);
-  if (kube::IsNotFound(subscriptions.status())) return std::vector<model::OlmOperator>();
-  if (!subscriptions.ok()) return base::Annotate(subscriptions.status(), "listing subscriptions");
+  if (!subscriptions.ok()) {
+    if (IsNotServed(api, kube::kSubscriptions, subscriptions.status(), options)) {
+      return std::vector<model::OlmOperator>();
+    }
+    return base::Annotate(subscriptions.status(), "listing subscriptions");
+  }
 
   // One read per installed CSV, of which there are tens. A list looks cheaper and is not: OLM copies the CSV of every
   // cluster-wide operator into every namespace, and the API server reads and decodes all these copies of hundreds of
@@ -192,8 +201,12 @@ absl::StatusOr<std::vector<model::ClusterOperator>> ReadClusterOperators(kube::K
                                                                          const kube::CallOptions& options) {
   auto listed =
       kube::ListInto<model::ClusterOperator>(api, {.resource = kube::kClusterOperators}, ReadClusterOperator, options);
-  if (kube::IsNotFound(listed.status())) return std::vector<model::ClusterOperator>();
-  if (!listed.ok()) return base::Annotate(listed.status(), "listing cluster operators");
+  if (!listed.ok()) {
+    if (IsNotServed(api, kube::kClusterOperators, listed.status(), options)) {
+      return std::vector<model::ClusterOperator>();
+    }
+    return base::Annotate(listed.status(), "listing cluster operators");
+  }
   std::erase_if(listed->items, [](const model::ClusterOperator& o) { return o.name.empty(); });
   std::ranges::sort(listed->items, {}, &model::ClusterOperator::name);
   return std::move(listed->items);

@@ -17,8 +17,9 @@
 // O(nodes + one page).
 //
 // Errors are those of KubeApi with what was being listed put in front. ReadOperators and ReadClusterOperators: a
-// resource that the cluster does not serve (404 on the collection: no OLM, no OpenShift) is an empty list and not an
-// error. Fields of a wrong type count as absent and objects without a name are left out.
+// resource that the cluster does not serve (404 on the collection, or 403 and discovery does not know the group: no
+// OLM, no OpenShift) is an empty list and not an error. Fields of a wrong type count as absent and objects without a
+// name are left out.
 namespace clusterpulse::survey {
 
 struct NodesRead {

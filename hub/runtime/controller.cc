@@ -8,6 +8,7 @@
 
 #include "common/base/random.h"
 #include "common/base/status.h"
+#include "common/kube/api_error.h"
 
 namespace clusterpulse::runtime {
 namespace {
@@ -138,7 +139,8 @@ void Controller::Failed(const kube::ObjectKey& key, const absl::Status& status, 
   if (status.code() == absl::StatusCode::kCancelled && stop_.stop_requested()) return;
   metrics_.error.Add();
   metrics_.errors.Add();
-  if (status.code() == absl::StatusCode::kInvalidArgument) {
+  // What an API server refuses (an admission webhook's 400 too) may pass later: only our own verdict is terminal.
+  if (status.code() == absl::StatusCode::kInvalidArgument && !kube::GetApiError(status).has_value()) {
     metrics_.terminal_errors.Add();
     queue_.Forget(key);
     log.Warn("reconcile failed, not tried again until the object changes", {{"error", log::ToText(status)}});

@@ -25,8 +25,8 @@ class Reconciler {
   virtual ~Reconciler() = default;
 
   // Called from several threads, never twice at once for the same key. `stop` is requested when the program ends:
-  // return soon. An error is retried with backoff; kInvalidArgument is terminal: reported, counted, not retried until
-  // the object changes. An exception counts as an error.
+  // return soon. An error is retried with backoff; kInvalidArgument that no API server gave is terminal: reported,
+  // counted, not retried until the object changes. An exception counts as an error.
   virtual absl::StatusOr<Result> Reconcile(const kube::ObjectKey& key, std::stop_token stop) = 0;
 };
 

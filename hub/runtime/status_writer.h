@@ -39,7 +39,7 @@ class StatusWriter {
  public:
   struct Options {
     double per_second = 20;
-    double burst = 20;
+    double burst = 1;
     std::string field_manager = "clusterpulse-hub";
     std::chrono::milliseconds call_timeout{30000};
     // How long a `current` that lacks our last write is taken for out of date; after that somebody else changed it, and

@@ -149,7 +149,7 @@ void WorkQueue::Add(const kube::ObjectKey& key) {
   base::MutexLock lock(mu_);
   if (!queue_.Add(key, clock_.Steady())) return;
   metrics_.adds.Add();
-  changed_.NotifyOne();
+  changed_.NotifyAll();  // workers and WaitIdle share it: one wake-up could reach the wrong one
 }
 
 void WorkQueue::AddAfter(const kube::ObjectKey& key, nanoseconds delay) {

@@ -99,10 +99,15 @@ void PutClusterOperators(const std::string& cluster, const std::vector<model::Cl
 absl::Status ClusterState::CheckSchema() {
   const std::string key(keys::kSchema);
   ASSIGN_OR_RETURN(const auto stored, store_.Get(key), "reading the schema version");
-  if (!stored.has_value()) return store_.Commit({SetString{key, std::to_string(kSchemaVersion), {}}});
+  if (!stored.has_value()) {
+    RETURN_IF_ERROR(store_.Commit({SetString{key, std::to_string(kSchemaVersion), {}}}));
+    schema_checked_ = true;
+    return absl::OkStatus();
+  }
   int version = 0;
   const auto [end, error] = std::from_chars(stored->data(), stored->data() + stored->size(), version);
   if (error == std::errc() && end == stored->data() + stored->size() && version <= kSchemaVersion) {
+    schema_checked_ = true;
     return absl::OkStatus();
   }
   return base::MakeStatus(absl::StatusCode::kFailedPrecondition,
@@ -110,7 +115,10 @@ absl::Status ClusterState::CheckSchema() {
                           *stored, kSchemaVersion);
 }
 
+absl::Status ClusterState::EnsureSchema() { return schema_checked_ ? absl::OkStatus() : CheckSchema(); }
+
 absl::Status ClusterState::PutSpec(const std::string& cluster, const ClusterSpec& spec) {
+  RETURN_IF_ERROR(EnsureSchema());
   const std::string labels = keys::Cluster(cluster, "labels");
   std::vector<Write> writes;
   writes.push_back(SetString{keys::Cluster(cluster, "spec"), documents::Spec(spec), {}});
@@ -126,6 +134,7 @@ absl::Status ClusterState::PutSpec(const std::string& cluster, const ClusterSpec
 absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
                                                 const ClusterStatus& status, const Cadence& cadence,
                                                 const std::vector<ClusterEvent>& events) {
+  RETURN_IF_ERROR(EnsureSchema());
   const std::string& cluster = position.cluster;
   const base::SystemTime now = clock_.Now();
   const std::string now_text = base::FormatSeconds(now);
@@ -156,8 +165,8 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
     PutNodes(cluster, *snapshot.nodes, options_, cadence.interval, now, now_text, writes);
   }
   if (snapshot.info.has_value()) {
-    writes.push_back(
-        SetString{keys::Cluster(cluster, "info"), documents::Info(*snapshot.info), LifeOf(kInfoTtl, cadence.interval)});
+    writes.push_back(SetString{keys::Cluster(cluster, "info"), documents::Info(*snapshot.info),
+                               LifeOf(kInfoTtl, std::max(cadence.interval, cadence.operator_interval))});
   }
   if (snapshot.operators.has_value()) PutOperators(cluster, *snapshot.operators, operator_life, now_text, writes);
   if (snapshot.cluster_operators.has_value()) {
@@ -165,11 +174,14 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
   }
   PutStatusWrites(cluster, status, now_text, writes);
   PutEvents(cluster, events, now_text, writes);
-  return store_.Apply(position, writes);
+  ASSIGN_OR_RETURN(const ApplyResult result, store_.Apply(position, writes));
+  if (result == ApplyResult::kFenced) schema_checked_ = false;  // perhaps the store lost its data: mark it again
+  return result;
 }
 
 absl::Status ClusterState::PutStatus(const std::string& cluster, const ClusterStatus& status,
                                      const std::vector<ClusterEvent>& events) {
+  RETURN_IF_ERROR(EnsureSchema());
   const std::string now = base::FormatSeconds(clock_.Now());
   std::vector<Write> writes;
   PutStatusWrites(cluster, status, now, writes);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -52,7 +53,8 @@ class ClusterState {
   ClusterState(StateStore& store, Options options, const base::Clock& clock)
       : store_(store), options_(options), clock_(clock) {}
 
-  // Refuses (kFailedPrecondition) a store written by a newer version of us; marks a fresh one.
+  // Refuses (kFailedPrecondition) a store written by a newer version of us; marks a fresh one. Every write asks by
+  // itself until it was answered once, so that a store which comes back newer than us is never written to.
   absl::Status CheckSchema();
 
   // Spec and labels documents and the entry in clusters:all, so that a cluster is visible before it was ever reached.
@@ -74,9 +76,12 @@ class ClusterState {
   absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster);
 
  private:
+  absl::Status EnsureSchema();
+
   StateStore& store_;
   const Options options_;
   const base::Clock& clock_;
+  std::atomic<bool> schema_checked_{false};
 };
 
 }  // namespace clusterpulse::store

@@ -247,6 +247,8 @@ TEST_CASE("a list that fails is an error that says which, never empty data") {
   for (const auto& c : cases) {
     CAPTURE(c.resource, c.status.ToString());
     FakeKubeApi api;
+    api.store().Serve(kube::OpenShiftTypes());
+    api.store().Serve(kube::OperatorLifecycleTypes());
     Put(api, kube::kNodes, Node("w1"));
     api.FailNext(Verb::kList, c.resource, c.status);
     const std::string resource = c.resource;
@@ -259,6 +261,22 @@ TEST_CASE("a list that fails is an error that says which, never empty data") {
     CHECK(std::string(status.message()).find("listing ") == 0);
     CHECK(kube::GetApiError(status).has_value() == kube::GetApiError(c.status).has_value());
   }
+}
+
+TEST_CASE("a token without the right sees an empty list where the cluster has no such resource") {
+  FakeKubeApi api;  // neither OLM nor OpenShift
+  api.FailNext(Verb::kList, "subscriptions", ServerError(403, "Forbidden"));
+  api.FailNext(Verb::kList, "clusteroperators", ServerError(403, "Forbidden"));
+  api.FailNext(Verb::kGet, "clusterversions", ServerError(403, "Forbidden"));
+  const auto operators = ReadOperators(api, kCall);
+  REQUIRE(operators.ok());
+  CHECK(operators->empty());
+  const auto cluster_operators = ReadClusterOperators(api, kCall);
+  REQUIRE(cluster_operators.ok());
+  CHECK(cluster_operators->empty());
+  const auto info = ReadClusterInfo(api, kEndpoint, kCall);
+  REQUIRE(info.ok());
+  CHECK_FALSE(info->is_openshift);
 }
 
 TEST_CASE("namespaces and deployments are counted from metadata alone") {
@@ -328,7 +346,7 @@ TEST_CASE("what decides that a cluster is no OpenShift") {
   const std::vector<Case> cases = {
       {"both readable", {}, {}, absl::StatusCode::kOk, true},
       {"no ClusterVersion", ServerError(404, "NotFound"), {}, absl::StatusCode::kOk, false},
-      {"not allowed to see it", ServerError(403, "Forbidden"), {}, absl::StatusCode::kOk, false},
+      {"not allowed to see it", ServerError(403, "Forbidden"), {}, absl::StatusCode::kPermissionDenied, true},
       {"server error", ServerError(500), {}, absl::StatusCode::kUnavailable, false},
       {"overload", ServerError(429), {}, absl::StatusCode::kResourceExhausted, false},
       {"time-out", absl::DeadlineExceededError("slow"), {}, absl::StatusCode::kDeadlineExceeded, false},

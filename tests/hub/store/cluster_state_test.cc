@@ -59,12 +59,26 @@ TEST_CASE("a snapshot becomes every document of the contract") {
   snapshot.operators = {{.name = "pg"}};
   snapshot.cluster_operators = {{.name = "dns"}};
   CHECK(hub.Report(snapshot, {{"cluster.reconciled", "{\"health\":\"healthy\"}"}}) == ApplyResult::kApplied);
-  CHECK(*hub.store->Keys("") ==
-        Strings{"cluster:c:cluster_operator:dns", "cluster:c:cluster_operators", "cluster:c:cluster_operators:set",
-                "cluster:c:cluster_operators_summary", "cluster:c:info", "cluster:c:meta", "cluster:c:metrics",
-                "cluster:c:namespaces", "cluster:c:namespaces:set", "cluster:c:node:w1", "cluster:c:node:w1:metrics",
-                "cluster:c:nodes", "cluster:c:nodes:summary", "cluster:c:operators", "cluster:c:operators_summary",
-                "cluster:c:status", "cluster:c:writer", "clusters:all", "events:c"});
+  CHECK(*hub.store->Keys("") == Strings{"cluster:c:cluster_operator:dns",
+                                        "cluster:c:cluster_operators",
+                                        "cluster:c:cluster_operators:set",
+                                        "cluster:c:cluster_operators_summary",
+                                        "cluster:c:info",
+                                        "cluster:c:meta",
+                                        "cluster:c:metrics",
+                                        "cluster:c:namespaces",
+                                        "cluster:c:namespaces:set",
+                                        "cluster:c:node:w1",
+                                        "cluster:c:node:w1:metrics",
+                                        "cluster:c:nodes",
+                                        "cluster:c:nodes:summary",
+                                        "cluster:c:operators",
+                                        "cluster:c:operators_summary",
+                                        "cluster:c:status",
+                                        "cluster:c:writer",
+                                        "clusterpulse:schema",
+                                        "clusters:all",
+                                        "events:c"});
   CHECK(*hub.store->SetMembers("clusters:all") == Strings{"c"});
   CHECK(*hub.store->SetMembers("cluster:c:nodes") == Strings{"w1"});
   CHECK(*hub.store->SetMembers("cluster:c:namespaces:set") == Strings{"default", "etl"});
@@ -176,7 +190,7 @@ TEST_CASE("a removed cluster leaves only its events and fences its writer") {
   REQUIRE(hub.state.PutSpec("c2", {}).ok());
   hub.Report({.nodes = Nodes({"w1"}), .namespaces = Strings{"a"}, .cluster_operators = {{{.name = "dns"}}}});
   REQUIRE(hub.state.Remove("c").ok());
-  CHECK(*hub.store->Keys("") == Strings{"cluster:c2:spec", "clusters:all", "events:c"});
+  CHECK(*hub.store->Keys("") == Strings{"cluster:c2:spec", "clusterpulse:schema", "clusters:all", "events:c"});
   CHECK(*hub.store->SetMembers("clusters:all") == Strings{"c2"});
   CHECK(hub.store->ListRange("events:c", 1)->front() ==
         R"({"cluster":"c","data":null,"timestamp":"2031-04-05T06:07:08Z","type":"cluster.deleted"})");
@@ -195,6 +209,36 @@ TEST_CASE("a store of a newer version is refused") {
   REQUIRE(hub.store->Commit({SetString{"clusterpulse:schema", newer, {}}}).ok());
   CHECK(hub.state.CheckSchema().code() == absl::StatusCode::kFailedPrecondition);
   CHECK(hub.Text("clusterpulse:schema") == newer);
+}
+
+TEST_CASE("a store that turns out to be newer is never written to") {
+  Hub hub;
+  REQUIRE(hub.store->Commit({SetString{"clusterpulse:schema", "2", {}}}).ok());
+  const auto before = *hub.store->Keys("");
+  ++hub.position.seq;
+  CHECK(hub.state.PutSpec("c", {}).code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(hub.state.PutStatus("c", kHealthy, {}).code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(hub.state.Apply(hub.position, {}, kHealthy, hub.cadence, {}).status().code() ==
+        absl::StatusCode::kFailedPrecondition);
+  CHECK(*hub.store->Keys("") == before);
+}
+
+TEST_CASE("a store that lost its data is marked again") {
+  Hub hub;
+  REQUIRE(hub.state.CheckSchema().ok());
+  REQUIRE(hub.store->DeletePrefix("cluster").ok());
+  CHECK(hub.Report({}) == ApplyResult::kFenced);
+  CHECK(hub.state.PutSpec("c", {}).ok());
+  CHECK(hub.Text("clusterpulse:schema") == "1");
+}
+
+TEST_CASE("the life of the cluster's info follows how rarely it is read") {
+  Hub hub;
+  hub.cadence = {.interval = 30s, .operator_interval = 7200s};
+  model::ClusterSnapshot snapshot;
+  snapshot.info = model::ClusterInfo{.version = "v1.29.3"};
+  hub.Report(snapshot);
+  CHECK(hub.Life("cluster:c:info") > 2 * 7200s);
 }
 
 TEST_CASE("calls are counted by result") {
