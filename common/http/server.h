@@ -1,11 +1,13 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <absl/status/statusor.h>
@@ -28,8 +30,11 @@ struct ServerReply {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
-// Small HTTP/1.1 server for probes, metrics and the API. Handlers run on a fixed number of threads; further connections
-// wait unaccepted, so memory stays bounded. A slow client holds its thread for at most 10 s of silence.
+// Small HTTP/1.1 server for probes, metrics and the API. A connection holds one of a fixed number of threads; further
+// ones wait unaccepted, so memory stays bounded. When none is free, the connection whose client has kept its thread
+// waiting the longest (idle, or slow to send or to take; at least 100 ms) is ended in favour of the next, so that slow
+// clients cannot lock others out. Request line and headers are bounded to 64 KiB in all. Byte ranges are ignored, and
+// encoded bodies refused (415).
 class Server {
  public:
   using Handler = std::function<ServerReply(const ServerRequest&)>;
@@ -42,8 +47,11 @@ class Server {
     std::string name = "http";  // of the accepting thread, for process lists
     // "host:port", "[::1]:port", or ":port" for every IPv4 and IPv6 address. Port 0 takes a free one.
     std::string address;
-    int threads = 4;
+    int threads = 4;  // connections at once
     std::size_t max_body_bytes = 1 << 20;
+    // From the first byte of a request to its last, and again for the whole reply; then the connection is ended.
+    std::chrono::milliseconds request_timeout{10'000};
+    std::chrono::milliseconds idle_timeout{5'000};  // between requests
   };
   // Binds and serves. kInvalidArgument: the address; kUnavailable: it cannot be bound (in use, not ours).
   static absl::StatusOr<std::unique_ptr<Server>> Start(Options options, std::vector<Route> routes);
@@ -51,7 +59,9 @@ class Server {
   ~Server();
 
   int port() const { return port_; }
-  // Stops accepting, lets running handlers finish and joins the threads. Idempotent; not from a handler.
+  // Stops accepting, ends what waits for its client, lets running handlers finish and joins the threads: within a
+  // second when the handlers do. Replies still being sent after 300 ms are cut off. Idempotent; not from a
+  // handler.
   void Stop();
 
  private:

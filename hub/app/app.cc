@@ -167,13 +167,13 @@ void App::Compose() {
       *passes_, clock, log);
 
   if (!IsDisabled(config_.probe_address)) {
-    probes_.emplace(http::Server::Options{.name = "probes", .address = config_.probe_address, .threads = 2},
+    probes_.emplace(http::Server::Options{.name = "probes", .address = config_.probe_address, .threads = 4},
                     std::vector<http::Server::Route>{
                         {"GET", "/healthz", [this](const http::ServerRequest&) { return Reply(Alive()); }},
                         {"GET", "/readyz", [this](const http::ServerRequest&) { return Reply(Ready()); }}});
   }
   if (!IsDisabled(config_.metrics_address)) {
-    metrics_.emplace(http::Server::Options{.name = "metrics", .address = config_.metrics_address, .threads = 2},
+    metrics_.emplace(http::Server::Options{.name = "metrics", .address = config_.metrics_address, .threads = 4},
                      std::vector<http::Server::Route>{{"GET", "/metrics", [this](const http::ServerRequest&) {
                                                          return http::ServerReply{
                                                              .content_type = "text/plain; version=0.0.4; charset=utf-8",

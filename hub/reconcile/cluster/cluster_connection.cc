@@ -13,6 +13,7 @@ namespace clusterpulse::reconcile {
 namespace {
 
 constexpr std::chrono::seconds kShortestInterval{30};
+constexpr std::chrono::seconds kLongestTest{30};
 constexpr std::size_t kLongestEndpoint = 2048;
 constexpr std::size_t kLongestHost = 253;
 
@@ -178,7 +179,7 @@ Judgement JudgeSpec(const ClusterConnectionSpec& spec, const Timing& defaults) {
     judgement.problems.emplace_back("spec.collectionMode must be pull or push");
   }
   judgement.timing.interval = std::max(kShortestInterval, Seconds(spec.interval_seconds, defaults.interval));
-  judgement.timing.timeout = Seconds(spec.timeout_seconds, defaults.timeout);
+  judgement.timing.timeout = std::min(kLongestTest, Seconds(spec.timeout_seconds, defaults.timeout));
   return judgement;
 }
 

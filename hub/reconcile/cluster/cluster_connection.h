@@ -59,7 +59,7 @@ bool SkipsCleanup(const ClusterConnection& connection);
 
 struct Timing {
   std::chrono::seconds interval{30};
-  std::chrono::seconds timeout{10};
+  std::chrono::seconds timeout{10};  // of the connection test
 };
 
 // What the spec asks for, made usable.
@@ -71,7 +71,8 @@ struct Judgement {
   model::CollectionMode mode = model::CollectionMode::kPull;
 };
 
-// `defaults` stand in for an absent or not positive interval and timeout; intervals below 30 s run as 30 s.
+// `defaults` stand in for an absent or not positive interval and timeout; intervals below 30 s run as 30 s,
+// timeouts above 30 s as 30 s.
 Judgement JudgeSpec(const ClusterConnectionSpec& spec, const Timing& defaults);
 
 // https://host[:port][/path] out of what upstream accepts (a missing scheme is https). kInvalidArgument says what is

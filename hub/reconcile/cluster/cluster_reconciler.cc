@@ -82,6 +82,7 @@ PullMetrics::PullMetrics(telemetry::Registry& registry)
 // Confined to the passes of its key, of which there is one at a time.
 struct ClusterReconciler::Cluster {
   std::string uid;
+  std::string endpoint;  // the data is of; empty: not known yet
   // The writer's position (delivery.md 2); epoch 0: to be acquired.
   std::uint64_t epoch = 0, seq = 0;
   // When what is read rarely was last read and stored.
@@ -117,6 +118,7 @@ struct ClusterReconciler::Pass {
   std::optional<std::chrono::nanoseconds> breaker_opens_in;
   Verdict verdict;
   absl::Status store;
+  bool superseded = false;  // the object went while the pass ran: nothing may be said or written any more
 
   const std::string& name() const { return connection.meta.name; }
   bool has_data() const { return attempted && !failure.has_value(); }
@@ -180,10 +182,22 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
   const std::optional<ClusterConnection> connection = objects_.connection(key);
   if (!connection.has_value()) return Gone(key);
   if (connection->meta.deleting()) return Deleting(*connection, stop);
-  RETURN_IF_ERROR(KeepFinalizer(*connection, stop));
+  if (const absl::Status kept = KeepFinalizer(*connection, stop); !kept.ok()) {
+    return FinalizerRefused(*connection, kept, stop);
+  }
 
   const std::shared_ptr<Cluster> cluster = Remember(*connection);
   Pass pass{*connection, *cluster, stop, deps_.clock.Now(), JudgeSpec(connection->spec, options_.defaults)};
+  if (!pass.judgement.endpoint.empty() && cluster->endpoint != pass.judgement.endpoint) {
+    if (!cluster->endpoint.empty()) {
+      // Another cluster: what is known and stored says nothing about it.
+      cluster->ever_reached = false;
+      cluster->last_sync.reset();
+      cluster->facts.reset();
+      cluster->facts_read.reset();
+    }
+    cluster->endpoint = pass.judgement.endpoint;
+  }
   return IsPaused(*connection) ? Paused(pass) : Live(pass);
 }
 
@@ -221,9 +235,32 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Deleting(const ClusterConnect
       return runtime::Result{kHubTrouble};
     }
   }
-  RETURN_IF_ERROR(runtime::RemoveFinalizer(deps_.hub, kube::kClusterConnections, connection.meta, kCleanupFinalizer,
-                                           HubCall(stop)));
+  const auto removed =
+      runtime::RemoveFinalizer(deps_.hub, kube::kClusterConnections, connection.meta, kCleanupFinalizer, HubCall(stop));
+  if (!removed.ok()) return FinalizerRefused(connection, removed.status(), stop);
   return runtime::Result{};
+}
+
+absl::StatusOr<runtime::Result> ClusterReconciler::FinalizerRefused(const ClusterConnection& connection,
+                                                                    const absl::Status& status, std::stop_token stop) {
+  // No answer or a lost race: it passes, and a status could not be written either.
+  if (!kube::GetApiError(status).has_value() || kube::IsConflict(status)) return status;
+  const std::shared_ptr<Cluster> cluster = Remember(connection);
+  Pass pass{connection, *cluster, stop, deps_.clock.Now(), JudgeSpec(connection.spec, options_.defaults)};
+  const Failure failure{true, "FinalizerRefused",
+                        fmt::format("the hub's API server refuses to change the finalizer {} of this object, so the "
+                                    "hub leaves the cluster alone ({}): check the hub's permissions and admission "
+                                    "webhooks; trying again",
+                                    kCleanupFinalizer, Cut(base::Message(status), 300))};
+  auto conditions = HeldConditions(cluster->conditions, failure, connection.meta.generation, pass.now);
+  json::Value desired;
+  desired.Mutable("phase") = model::ToString(model::Phase::kError);
+  desired.Mutable("health") = model::ToString(model::Health::kUnknown);
+  desired.Mutable("message") = failure.message;
+  desired.Mutable("observedGeneration") = connection.meta.generation;
+  desired.Mutable("conditions") = ConditionsToJson(conditions);
+  Publish(pass, std::move(desired), std::move(conditions));
+  return runtime::Result{kHubTrouble};
 }
 
 absl::Status ClusterReconciler::KeepFinalizer(const ClusterConnection& connection, std::stop_token stop) {
@@ -264,8 +301,10 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Paused(Pass& pass) {
     if (cluster.stored != pass.to_report()) {
       pass.store = StoreSpec(pass);
       if (pass.store.ok()) {
-        pass.store = deps_.store.PutStatus(pass.name(), {model::Health::kUnknown, message}, EventsOf(pass));
+        pass.verdict.message = message;
+        pass.store = StoreFailure(pass);
       }
+      if (pass.superseded) return runtime::Result{kHubTrouble};
       stored = pass.store.ok();
       if (stored) cluster.stored = pass.to_report();
     }
@@ -299,6 +338,7 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Live(Pass& pass) {
 
   if (pass.store.ok()) pass.store = pass.has_data() ? StoreData(pass) : StoreFailure(pass);
   if (absl::IsCancelled(pass.store) && pass.stop.stop_requested()) return pass.store;
+  if (pass.superseded) return runtime::Result{kHubTrouble};
 
   Findings findings;
   findings.verdict = pass.verdict;
@@ -316,7 +356,8 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Live(Pass& pass) {
 
   const std::chrono::milliseconds next = NextRun(pass);
   cluster.passed_before = true;
-  return runtime::Result{published ? next : std::min<std::chrono::milliseconds>(next, kHubTrouble)};
+  if (published && pass.store.ok()) return runtime::Result{next};
+  return runtime::Result{std::min<std::chrono::milliseconds>(next, kHubTrouble)};
 }
 
 // From the spec to data in pass.pull; a failure says what stood in the way.
@@ -387,6 +428,7 @@ std::optional<Failure> ClusterReconciler::CallCluster(Pass& pass, const ClientPo
   request.endpoint = pass.judgement.endpoint;
   request.test_timeout = pass.judgement.timing.timeout;
   request.call_timeout = options_.call_timeout;
+  request.limit = std::min(PassLimit(pass.judgement.timing.interval), options_.longest_pass);
   request.parallel_reads = options_.parallel_reads;
   request.read_info = due(cluster.info_stored);
   request.read_operators = due(cluster.operators_stored);
@@ -453,9 +495,19 @@ std::vector<store::ClusterEvent> ClusterReconciler::EventsOf(const Pass& pass) c
   return {{"cluster.reconciled", std::move(data)}};
 }
 
-absl::Status ClusterReconciler::StoreData(Pass& pass) {
+absl::StatusOr<bool> ClusterReconciler::StillOurs(const Pass& pass) const {
+  const auto object = deps_.hub.Get(kube::kClusterConnections, pass.connection.key(), HubCall(pass.stop));
+  if (kube::IsNotFound(object.status())) return false;
+  if (!object.ok()) return base::Annotate(object.status(), "another writer was at the data, reading the object again");
+  kube::ObjectMeta meta;
+  ClusterConnection now;
+  RETURN_IF_ERROR(
+      json::Parser().Parse(*object, [&](json::Cursor root) { return ReadClusterConnection(root, meta, now); }));
+  return meta.uid == pass.connection.meta.uid && !meta.deleting();
+}
+
+absl::Status ClusterReconciler::ApplyAsWriter(Pass& pass, const model::ClusterSnapshot& snapshot) {
   Cluster& cluster = pass.cluster;
-  const model::ClusterSnapshot& snapshot = pass.pull.snapshot;
   const std::chrono::seconds interval = pass.judgement.timing.interval;
   const store::Cadence cadence{interval, std::max(interval, options_.operator_interval)};
   const store::ClusterStatus status{pass.verdict.health, pass.verdict.message};
@@ -466,36 +518,49 @@ absl::Status ClusterReconciler::StoreData(Pass& pass) {
     const store::WriterPosition position{pass.name(), cluster.epoch, options_.instance, ++cluster.seq};
     ASSIGN_OR_RETURN(const store::ApplyResult applied,
                      deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass)));
-    switch (applied) {
-      case store::ApplyResult::kApplied:
-      case store::ApplyResult::kRepeated:
-        if (snapshot.info.has_value()) cluster.info_stored = deps_.clock.Steady();
-        if (snapshot.operators.has_value()) cluster.operators_stored = deps_.clock.Steady();
-        cluster.last_sync = pass.now;
-        cluster.stored = pass.to_report();
-        metrics_.last_success.With({pass.name()}).Set(UnixSecondsOf(pass.now));
-        return absl::OkStatus();
-      case store::ApplyResult::kFenced:
-        // Another writer came in between, or the store lost what it knew. A hub that is no longer the leader is being
-        // stopped; the leader takes over again, and reads all anew.
-        if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
-        log_.Warn("another writer was at the cluster's data, taking over", {{"cluster", pass.name()}});
-        cluster.epoch = 0;
-        cluster.info_stored.reset();
-        cluster.operators_stored.reset();
-        break;
+    if (applied != store::ApplyResult::kFenced) {
+      cluster.stored = pass.to_report();
+      return absl::OkStatus();
     }
+    // Another writer came in between, the cluster was removed, or the store lost what it knew. A hub that is no longer
+    // the leader is being stopped; the leader takes over again, and reads all anew. The epoch stays until the API
+    // server, not our cache, said that the object is there.
+    if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
+    ASSIGN_OR_RETURN(const bool ours, StillOurs(pass));
+    if (!ours) {
+      pass.superseded = true;
+      return absl::AbortedError("the object is gone or being deleted");
+    }
+    log_.Warn("another writer was at the cluster's data, taking over", {{"cluster", pass.name()}});
+    cluster.epoch = 0;
+    cluster.info_stored.reset();
+    cluster.operators_stored.reset();
   }
   return absl::AbortedError("another hub keeps writing this cluster's data: check that only one hub uses the store");
 }
 
+absl::Status ClusterReconciler::StoreData(Pass& pass) {
+  Cluster& cluster = pass.cluster;
+  const model::ClusterSnapshot& snapshot = pass.pull.snapshot;
+  RETURN_IF_ERROR(ApplyAsWriter(pass, snapshot));
+  if (snapshot.info.has_value()) cluster.info_stored = deps_.clock.Steady();
+  if (snapshot.operators.has_value()) cluster.operators_stored = deps_.clock.Steady();
+  cluster.last_sync = pass.now;
+  metrics_.last_success.With({pass.name()}).Set(UnixSecondsOf(pass.now));
+  return absl::OkStatus();
+}
+
 absl::Status ClusterReconciler::StoreFailure(Pass& pass) {
+  Cluster& cluster = pass.cluster;
   // Without a new attempt there is nothing new to say.
-  if (!pass.attempted && pass.cluster.stored == pass.to_report() && pass.breaker_opens_in.has_value()) {
+  if (!pass.attempted && cluster.stored == pass.to_report() && pass.breaker_opens_in.has_value()) {
     return absl::OkStatus();
   }
+  // A hub that was the writer says so as the writer: one that was replaced meanwhile must not spoil its successor's
+  // status. The snapshot is empty: data stays as it is.
+  if (cluster.epoch != 0) return ApplyAsWriter(pass, model::ClusterSnapshot());
   RETURN_IF_ERROR(deps_.store.PutStatus(pass.name(), {pass.verdict.health, pass.verdict.message}, EventsOf(pass)));
-  pass.cluster.stored = pass.to_report();
+  cluster.stored = pass.to_report();
   return absl::OkStatus();
 }
 

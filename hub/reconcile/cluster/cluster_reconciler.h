@@ -53,8 +53,10 @@ struct PullMetrics {
 // Events. Removes all of it when the object goes (finalizer clusterpulse.io/cleanup).
 //
 // Every pass ends with a requeue: the interval after success, min(interval, 60 s) after failure, the time until the
-// circuit breaker lets a call pass when it is open. What is wrong with a cluster, its Secret or the store is no error
-// of the pass: it is reported on the object, and the next pass comes anyway.
+// circuit breaker lets a call pass when it is open, 10 s at most when the store or the hub's API server refused
+// something. No pass outlasts PassLimit (pull.h) by more than the limits of its calls to the hub's own servers. What is
+// wrong with a cluster, its Secret or the store is no error of the pass: it is reported on the object, and the next
+// pass comes anyway.
 //
 // Documents are keyed by the object's name alone (contract): one hub watches one namespace, so names are unique.
 // Objects with equal display names are separate: nothing is keyed by display names.
@@ -69,7 +71,8 @@ class ClusterReconciler final : public runtime::Reconciler {
     Timing defaults;                              // RECONCILIATION_INTERVAL, CONNECT_TIMEOUT
     std::chrono::seconds operator_interval{300};  // OPERATOR_SCAN_INTERVAL: OLM operators, version and platform
     std::chrono::milliseconds call_timeout{30000};
-    int parallel_reads = 3;  // of one cluster; times the runtime's workers bounds the whole hub
+    std::chrono::milliseconds longest_pass{300000};  // shortens PassLimit
+    int parallel_reads = 3;                          // of one cluster; times the runtime's workers bounds the whole hub
   };
   // All borrowed; must outlive this.
   struct Dependencies {
@@ -102,6 +105,9 @@ class ClusterReconciler final : public runtime::Reconciler {
 
   absl::StatusOr<runtime::Result> Gone(const kube::ObjectKey& key);
   absl::StatusOr<runtime::Result> Deleting(const ClusterConnection& connection, std::stop_token stop);
+  // The finalizer cannot be changed: says so on the object; nothing else can be done for it.
+  absl::StatusOr<runtime::Result> FinalizerRefused(const ClusterConnection& connection, const absl::Status& status,
+                                                   std::stop_token stop);
   absl::Status KeepFinalizer(const ClusterConnection& connection, std::stop_token stop);
   absl::StatusOr<runtime::Result> Paused(Pass& pass);
   absl::StatusOr<runtime::Result> Live(Pass& pass);
@@ -109,6 +115,10 @@ class ClusterReconciler final : public runtime::Reconciler {
   std::optional<Failure> Observe(Pass& pass);
   std::optional<Failure> ReadCredentials(Pass& pass);
   std::optional<Failure> CallCluster(Pass& pass, const ClientPool::Client& client);
+  // Writes as the cluster's writer; a newer writer is replaced only while the object is still ours to serve.
+  absl::Status ApplyAsWriter(Pass& pass, const model::ClusterSnapshot& snapshot);
+  // The object exists at the API server, with the pass's uid and not being deleted.
+  absl::StatusOr<bool> StillOurs(const Pass& pass) const;
   absl::Status StoreData(Pass& pass);
   absl::Status StoreFailure(Pass& pass);
   absl::Status StoreSpec(const Pass& pass);

@@ -85,6 +85,14 @@ std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> c
   return conditions;
 }
 
+std::vector<runtime::Condition> HeldConditions(std::vector<runtime::Condition> conditions, const Failure& failure,
+                                               std::int64_t generation, base::SystemTime now) {
+  Set(conditions, kReady, "False", generation, failure.reason, failure.message, now);
+  Set(conditions, kHealthy, "Unknown", generation, failure.reason, failure.message, now);
+  Set(conditions, kDataFresh, "False", generation, failure.reason, failure.message, now);
+  return conditions;
+}
+
 std::vector<runtime::Condition> PausedConditions(std::vector<runtime::Condition> conditions, bool stale,
                                                  std::int64_t generation, base::SystemTime now) {
   const std::string message = "the annotation clusterpulse.io/paused is \"true\": nothing is read until it is removed";
@@ -108,7 +116,9 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
   status.Mutable("message") = std::move(message);
   status.Mutable("observedGeneration") = findings.generation;
   status.Mutable("conditions") = ConditionsToJson(conditions);
-  if (findings.last_sync.has_value()) status.Mutable("lastSyncTime") = base::FormatSeconds(*findings.last_sync);
+  // Null removes it: the data was that of another endpoint.
+  status.Mutable("lastSyncTime") =
+      findings.last_sync.has_value() ? json::Value(base::FormatSeconds(*findings.last_sync)) : json::Value();
   if (findings.last_attempt.has_value())
     status.Mutable("lastAttemptTime") = base::FormatSeconds(*findings.last_attempt);
   if (findings.snapshot == nullptr) return status;

@@ -38,7 +38,8 @@ struct Findings {
 std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> conditions, const Findings& findings,
                                                base::SystemTime now);
 
-// Members of the status; what this pass does not know is not named and so stays.
+// Members of the status; what this pass does not know is not named and so stays. lastSyncTime is null when
+// nothing of this cluster is stored.
 json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Condition>& conditions);
 // Members that may lag (runtime::StatusUpdate::routine).
 std::vector<std::string> RoutineMembers();
@@ -46,6 +47,10 @@ std::vector<std::string> RoutineMembers();
 // A paused connection: what was known stays until it is too old to be true.
 std::vector<runtime::Condition> PausedConditions(std::vector<runtime::Condition> conditions, bool stale,
                                                  std::int64_t generation, base::SystemTime now);
+
+// A connection the hub cannot work for at all: nothing is read and nothing stored until `failure` is over.
+std::vector<runtime::Condition> HeldConditions(std::vector<runtime::Condition> conditions, const Failure& failure,
+                                               std::int64_t generation, base::SystemTime now);
 
 json::Value ConditionsToJson(const std::vector<runtime::Condition>& conditions);
 // Broken ones are left out.

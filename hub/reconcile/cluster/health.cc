@@ -26,8 +26,12 @@ std::string Join(const std::vector<std::string>& parts, std::string_view separat
 }
 
 bool IsReady(const model::Node& node) {
-  // A cordoned node that is not ready has status NotReady (common/survey), so SchedulingDisabled is a ready one.
-  return node.status == model::NodeStatus::kReady || node.status == model::NodeStatus::kSchedulingDisabled;
+  if (node.status == model::NodeStatus::kReady) return true;
+  // SchedulingDisabled says nothing about the kubelet: a cordoned node may never have reported.
+  return node.status == model::NodeStatus::kSchedulingDisabled &&
+         std::any_of(node.conditions.begin(), node.conditions.end(), [](const model::NodeCondition& condition) {
+           return condition.type == "Ready" && condition.status == "True";
+         });
 }
 
 std::string NameNode(const model::Node& node) {
@@ -105,8 +109,9 @@ void JudgeState(const Evidence& evidence, Verdict& verdict) {
   }
   if (problems.empty())
     return set(model::Health::kHealthy, "NodesReady", fmt::format("all {} nodes are ready", facts.nodes));
-  set(2 * bad >= facts.nodes ? model::Health::kUnhealthy : model::Health::kDegraded,
-      bad > 0 ? "NodesNotReady" : "ClusterOperatorsDegraded", Join(problems, "; "));
+  // A reason of its own for each step down, so that each is an Event.
+  if (2 * bad >= facts.nodes) return set(model::Health::kUnhealthy, "MostNodesNotReady", Join(problems, "; "));
+  set(model::Health::kDegraded, bad > 0 ? "NodesNotReady" : "ClusterOperatorsDegraded", Join(problems, "; "));
 }
 
 }  // namespace
@@ -159,10 +164,10 @@ Failure ClassifyClusterFailure(Step step, const absl::Status& status, const std:
       }
       break;
     case absl::StatusCode::kDeadlineExceeded:
-      return {false, "ConnectionFailed",
-              fmt::format("{}: {} did not answer in time ({}): check the network and the API server, or raise "
-                          "spec.monitoring.timeout",
-                          what, endpoint, why)};
+      return {
+          false, "ConnectionFailed",
+          fmt::format("{}: {} did not answer in time ({}): check the network and the API server{}", what, endpoint, why,
+                      step == Step::kConnectionTest ? ", or raise spec.monitoring.timeout (30 s at most)" : "")};
     default:
       break;
   }

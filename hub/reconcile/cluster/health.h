@@ -38,7 +38,7 @@ Failure ClassifySecretFailure(const absl::Status& status, const std::string& sec
 // What health depends on, out of the lists of one pass: small enough to be kept between passes.
 struct Facts {
   std::int64_t nodes = 0;
-  std::vector<std::string> nodes_not_ready;    // "worker-3 (KubeletNotReady)", in name order; cordoned ones are ready
+  std::vector<std::string> nodes_not_ready;  // "worker-3 (KubeletNotReady)", in name order; cordoned ones by Ready too
   std::vector<std::string> cluster_operators;  // "ingress is degraded: ...", in name order, only those with problems
 };
 Facts Summarize(const std::vector<model::Node>& nodes, const std::vector<model::ClusterOperator>& cluster_operators);

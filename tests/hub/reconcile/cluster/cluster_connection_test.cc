@@ -129,15 +129,15 @@ TEST_CASE("endpoints are made uniform, and what is wrong with one is said") {
   CHECK_THAT(base::Message(NormalizeEndpoint("https://u:secret@a").status()), !Catch::Contains("secret"));
 }
 
-TEST_CASE("intervals and timeouts that make no sense fall back, short intervals run as 30 s") {
+TEST_CASE("intervals and timeouts that make no sense fall back, short intervals and long timeouts run as 30 s") {
   struct Case {
     std::int64_t interval, timeout;
     int expected_interval, expected_timeout;
   };
   // Defaults: 60 s and 10 s.
-  for (const Case& c :
-       {Case{0, 0, 60, 10}, Case{-5, -1, 60, 10}, Case{1, 1, 30, 1}, Case{29, 5, 30, 5}, Case{30, 5, 30, 5},
-        Case{31, 5, 31, 5}, Case{120, 60, 120, 60}, Case{std::int64_t{1} << 40, 1, 2147483647, 1}}) {
+  for (const Case& c : {Case{0, 0, 60, 10}, Case{-5, -1, 60, 10}, Case{1, 1, 30, 1}, Case{29, 5, 30, 5},
+                        Case{30, 5, 30, 5}, Case{31, 5, 31, 5}, Case{120, 30, 120, 30}, Case{120, 31, 120, 30},
+                        Case{120, 3600, 120, 30}, Case{std::int64_t{1} << 40, 1, 2147483647, 1}}) {
     CAPTURE(c.interval, c.timeout);
     auto spec = GoodSpec();
     spec.interval_seconds = c.interval;

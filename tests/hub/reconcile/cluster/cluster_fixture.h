@@ -206,11 +206,15 @@ class Fleet : public KubeClientFactory {
     options.hub_namespace = "hub";
     options.instance = "process-" + std::to_string(++processes_);
     options.defaults = defaults_;
+    options.longest_pass = longest_pass;
     reconciler.reset();
     reconciler = std::make_unique<ClusterReconciler>(
         ClusterReconciler::Dependencies{hub, *this, *state_, *status_, events, clock, random}, objects, options,
         ClientPool::Options{}, PullMetrics(metrics));
   }
+
+  // The watch cache stops hearing of changes: passes see the object as it is now.
+  void FreezeCache(const std::string& name) { cached_ = Lookup({"hub", name}); }
 
   // --- what can be seen ---
 
@@ -290,11 +294,13 @@ class Fleet : public KubeClientFactory {
   runtime::FakeEventRecorder events;
   telemetry::Registry metrics;
   std::stop_source stop;
-  std::vector<ClientTarget> targets;  // of the clients made
+  std::chrono::milliseconds longest_pass{300000};  // takes effect with RestartHub
+  std::vector<ClientTarget> targets;               // of the clients made
   std::unique_ptr<ClusterReconciler> reconciler;
 
  private:
   std::optional<ClusterConnection> Lookup(const kube::ObjectKey& key) {
+    if (cached_.has_value()) return cached_;
     const auto object = hub.store().Get(kube::kClusterConnections, key);
     if (!object.ok()) return std::nullopt;
     ClusterConnection connection;
@@ -314,6 +320,7 @@ class Fleet : public KubeClientFactory {
   std::unique_ptr<CuttableStore> store_;
   std::unique_ptr<store::ClusterState> state_;
   std::unique_ptr<runtime::StatusWriter> status_;
+  std::optional<ClusterConnection> cached_;
   int processes_ = 0;
 };
 

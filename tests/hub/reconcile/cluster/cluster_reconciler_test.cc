@@ -277,6 +277,7 @@ TEST_CASE("nodes that fail show in health, message, Event and store, and go when
   f.clock.AdvanceBy(31s);
   f.Reconcile("a");
   CHECK(f.Health("a") == "unhealthy");
+  CHECK(f.events.Count("MostNodesNotReady") == 1);  // getting worse is news
   f.AddNode("a", "n1");
   f.AddNode("a", "n2");
   f.clock.AdvanceBy(31s);
@@ -489,7 +490,7 @@ TEST_CASE("while the store is down the object tells the truth about the cluster 
   f.AddNode("a", "n3", false);
   for (int i = 0; i < 5; ++i) {
     f.clock.AdvanceBy(31s);
-    CHECK(*f.Reconcile("a").requeue_after >= 30s);
+    CHECK(*f.Reconcile("a").requeue_after == 10s);  // the store may be back soon
   }
   CHECK(f.Phase("a") == "Connected");
   CHECK(f.Health("a") == "degraded");
@@ -596,14 +597,39 @@ TEST_CASE("an object that other finalizers hold is cleaned up and left alone") {
   CHECK(f.Keys("cluster:a:").empty());
 }
 
-TEST_CASE("nothing is stored for an object that cannot be given the finalizer") {
+TEST_CASE("a refused finalizer is said on the object, nothing is stored, and it is tried again") {
+  const int code = GENERATE(400, 403, 422, 500);
+  CAPTURE(code);
   Fleet f;
   f.Start("a");
-  f.hub.FailNext(kube::Verb::kPatch, "clusterconnections", Refusal(403, "Forbidden"), 1);
-  CHECK(f.TryReconcile("a").status().code() == absl::StatusCode::kPermissionDenied);
+  f.hub.FailNext(kube::Verb::kPatch, "clusterconnections", Refusal(code, "NotOnMyWatch"), 1);
+  CHECK(*f.Reconcile("a").requeue_after == 10s);
   CHECK(f.Keys("cluster:a:").empty());
+  CHECK(f.Phase("a") == "Error");
+  CHECK(f.Health("a") == "unknown");
+  CHECK(f.Condition("a", "Ready") == "False/FinalizerRefused");
+  CHECK_THAT(f.Message("a"), Catch::Contains("NotOnMyWatch!"));
+  CHECK(f.events.Count("FinalizerRefused") == 1);
   f.Reconcile("a");
   CHECK(f.Phase("a") == "Connected");
+  CHECK(f.Condition("a", "DataFresh") == "True/Fresh");
+
+  f.Delete("a");
+  f.hub.FailNext(kube::Verb::kPatch, "clusterconnections", Refusal(code, "NotOnMyWatch"), 1);
+  CHECK(*f.Reconcile("a").requeue_after == 10s);
+  CHECK(f.Condition("a", "Ready") == "False/FinalizerRefused");
+  CHECK(f.events.Count("FinalizerRefused") == 2);
+  f.Reconcile("a");
+  CHECK_FALSE(f.Exists("a"));
+}
+
+TEST_CASE("a finalizer that could not be asked for is tried again by the runtime") {
+  Fleet f;
+  f.Start("a");
+  f.hub.FailNext(kube::Verb::kPatch, "clusterconnections", absl::UnavailableError("connection refused"), 1);
+  CHECK(f.TryReconcile("a").status().code() == absl::StatusCode::kUnavailable);
+  CHECK(f.Keys("cluster:a:").empty());
+  CHECK(f.events.events().empty());
 }
 
 TEST_CASE("a deleted and recreated object starts anew") {
@@ -697,6 +723,121 @@ TEST_CASE("a fenced puller takes over once and reads everything again") {
   f.clock.AdvanceBy(31s);
   f.Reconcile("a");
   CHECK(f.Condition("a", "StoreAvailable") == "True/Stored");
+}
+
+TEST_CASE("a fenced puller gives way when the object went meanwhile, with data and with a failure") {
+  const bool with_data = GENERATE(true, false);
+  const char* const fate = GENERATE("deleted", "deleting", "recreated");
+  DYNAMIC_SECTION((with_data ? "data, " : "failure, ") << fate) {
+    Fleet f;
+    f.Start("a");
+    f.Reconcile("a");
+    f.events.Clear();
+    f.FreezeCache("a");
+    f.Delete("a");
+    if (std::string_view(fate) != "deleting") f.Patch("a", R"({"metadata":{"finalizers":null}})");
+    if (std::string_view(fate) == "recreated") f.Connect("a");
+    f.store().fence_next = 1;
+    if (!with_data) f.Cut("a");
+    f.AddNode("a", "n3");
+    f.clock.AdvanceBy(31s);
+    const int writes = f.StatusWrites();
+    CHECK(f.Reconcile("a").requeue_after.has_value());
+    CHECK(f.store().epochs == 1);
+    CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
+    CHECK(f.StoredHealth("a") == "healthy");
+    CHECK(f.StatusWrites() == writes);
+    CHECK(f.events.events().empty());
+  }
+}
+
+TEST_CASE("a fenced puller that cannot ask for the object takes nothing over") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.store().fence_next = 1;
+  f.hub.FailNext(kube::Verb::kGet, "clusterconnections", absl::UnavailableError("connection refused"), 1);
+  f.clock.AdvanceBy(31s);
+  CHECK(*f.Reconcile("a").requeue_after == 10s);
+  CHECK(f.store().epochs == 1);
+  CHECK(f.Condition("a", "StoreAvailable") == "False/StoreUnavailable");
+  f.Reconcile("a");  // still fenced, and now it can ask
+  CHECK(f.store().epochs == 2);
+  CHECK(f.Condition("a", "StoreAvailable") == "True/Stored");
+}
+
+TEST_CASE("a failure is stored as the writer") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  const int applies = f.store().applies;
+  f.Cut("a");
+  f.clock.AdvanceBy(31s);
+  f.Reconcile("a");
+  CHECK(f.store().applies == applies + 1);
+  CHECK(f.StoredHealth("a") == "unhealthy");
+  CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
+}
+
+TEST_CASE("a cluster that is too slow to be read is lost, and the limit is named") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.longest_pass = 20ms;
+  f.RestartHub();
+  const char* const frozen = GENERATE("namespaces", "nodes", "pods");
+  f.Cluster("a").Hold(kube::Verb::kList, frozen);
+  f.clock.AdvanceBy(31s);
+  f.Reconcile("a");  // every call alone would wait for 10 s or more
+  CHECK(f.Phase("a") == "Disconnected");
+  CHECK(f.Health("a") == "unhealthy");
+  CHECK(f.StoredHealth("a") == "unhealthy");
+  CHECK_THAT(f.Message("a"), Catch::Contains("the limit of 0.02 s"));
+  CHECK(f.Condition("a", "Ready") == "False/ConnectionFailed");
+}
+
+TEST_CASE("a list that is not critical and too slow is missing, the nodes are not") {
+  Fleet f;
+  f.Start("a");
+  f.longest_pass = 300ms;
+  f.RestartHub();
+  f.Cluster("a").Hold(kube::Verb::kList, "deployments");
+  f.Reconcile("a");
+  CHECK(f.Phase("a") == "Degraded");
+  CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
+  CHECK_THAT(f.Message("a") + std::string(f.Status("a").Dump()), Catch::Contains("the limit of 0.3 s"));
+}
+
+TEST_CASE("a pass may take its interval, at least a minute and at most five") {
+  CHECK(PassLimit(30s) == 60s);
+  CHECK(PassLimit(60s) == 60s);
+  CHECK(PassLimit(90s) == 90s);
+  CHECK(PassLimit(300s) == 300s);
+  CHECK(PassLimit(86400s) == 300s);
+}
+
+TEST_CASE("an endpoint of another cluster starts anew: not reached, no data") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.Cut("b");
+  f.Patch("a", R"({"spec":{"endpoint":"https://b:6443"}})");
+  f.Reconcile("a");
+  CHECK(f.Phase("a") == "Connecting");
+  CHECK(f.Condition("a", "DataFresh") == "False/NoData");
+  CHECK(f.Status("a")["lastSyncTime"].IsNull());
+  f.Mend("b");
+  f.AddNode("b", "m1");
+  f.Reconcile("a");
+  CHECK(f.Phase("a") == "Connected");
+  CHECK(f.Condition("a", "DataFresh") == "True/Fresh");
+  // The same endpoint in other words, and another token, are the same cluster.
+  f.Cut("b");
+  f.Patch("a", R"({"spec":{"endpoint":"b:6443/"}})");
+  f.CreateSecret("a-creds", "rotated");
+  f.Reconcile("a");
+  CHECK(f.Phase("a") == "Disconnected");
+  CHECK(f.Condition("a", "DataFresh") == "True/Fresh");
 }
 
 TEST_CASE("a hub that is stopping writes nothing and does not count a failure") {
@@ -831,7 +972,7 @@ TEST_CASE("a status that cannot be written is tried again soon") {
   f.clock.AdvanceBy(10s);
   f.Reconcile("a");
   CHECK(f.Health("a") == "unhealthy");
-  CHECK(f.events.Count("NodesNotReady") == 1);
+  CHECK(f.events.Count("MostNodesNotReady") == 1);
 }
 
 TEST_CASE("an unknown object without any data is nothing to do") {

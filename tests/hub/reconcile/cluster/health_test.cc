@@ -13,17 +13,18 @@ using model::Health;
 using model::NodeStatus;
 using model::Phase;
 
-// `pattern`: one letter a node: R ready, N not ready, C cordoned, U unknown.
+// `pattern`: one letter a node: R ready, N not ready, C cordoned, X cordoned and never heard of, U unknown.
 std::vector<model::Node> Nodes(std::string_view pattern) {
   std::vector<model::Node> nodes;
   for (const char c : pattern) {
     model::Node node;
     node.name = "n" + std::to_string(nodes.size());
-    node.status = c == 'R'   ? NodeStatus::kReady
-                  : c == 'N' ? NodeStatus::kNotReady
-                  : c == 'C' ? NodeStatus::kSchedulingDisabled
-                             : NodeStatus::kUnknown;
+    node.status = c == 'R'               ? NodeStatus::kReady
+                  : c == 'N'             ? NodeStatus::kNotReady
+                  : c == 'C' || c == 'X' ? NodeStatus::kSchedulingDisabled
+                                         : NodeStatus::kUnknown;
     if (c == 'N') node.conditions.push_back({"Ready", "False", "KubeletNotReady", "PLEG is not healthy", {}});
+    if (c == 'C') node.conditions.push_back({"Ready", "True", "KubeletReady", "", {}});
     nodes.push_back(std::move(node));
   }
   return nodes;
@@ -59,15 +60,17 @@ TEST_CASE("health follows the share of nodes that are not ready") {
       {"RRC", Health::kHealthy, "NodesReady", "Cluster is reachable"},
       {"CC", Health::kHealthy, "NodesReady", "Cluster is reachable"},
       {"", Health::kUnhealthy, "NoNodes", "the cluster has no node"},
-      {"N", Health::kUnhealthy, "NodesNotReady", "1 of 1 nodes is not ready: n0 (KubeletNotReady)"},
-      {"RN", Health::kUnhealthy, "NodesNotReady", "1 of 2 nodes is not ready: n1 (KubeletNotReady)"},
-      {"RU", Health::kUnhealthy, "NodesNotReady", "1 of 2 nodes is not ready: n1"},
-      {"CN", Health::kUnhealthy, "NodesNotReady", "1 of 2 nodes is not ready: n1 (KubeletNotReady)"},
+      {"N", Health::kUnhealthy, "MostNodesNotReady", "1 of 1 nodes is not ready: n0 (KubeletNotReady)"},
+      {"RN", Health::kUnhealthy, "MostNodesNotReady", "1 of 2 nodes is not ready: n1 (KubeletNotReady)"},
+      {"RU", Health::kUnhealthy, "MostNodesNotReady", "1 of 2 nodes is not ready: n1"},
+      {"CN", Health::kUnhealthy, "MostNodesNotReady", "1 of 2 nodes is not ready: n1 (KubeletNotReady)"},
+      {"RRX", Health::kDegraded, "NodesNotReady", "1 of 3 nodes is not ready: n2"},
+      {"XX", Health::kUnhealthy, "MostNodesNotReady", "2 of 2 nodes are not ready"},
       {"RRN", Health::kDegraded, "NodesNotReady", "1 of 3 nodes is not ready: n2 (KubeletNotReady)"},
-      {"RNN", Health::kUnhealthy, "NodesNotReady", "2 of 3 nodes are not ready"},
+      {"RNN", Health::kUnhealthy, "MostNodesNotReady", "2 of 3 nodes are not ready"},
       {"RRRNN", Health::kDegraded, "NodesNotReady", "2 of 5 nodes are not ready"},
-      {"RRNN", Health::kUnhealthy, "NodesNotReady", "2 of 4 nodes are not ready"},
-      {"NNNNNNN", Health::kUnhealthy, "NodesNotReady", "n4 (KubeletNotReady), and 2 more"},
+      {"RRNN", Health::kUnhealthy, "MostNodesNotReady", "2 of 4 nodes are not ready"},
+      {"NNNNNNN", Health::kUnhealthy, "MostNodesNotReady", "n4 (KubeletNotReady), and 2 more"},
   };
   for (const Case& c : cases) {
     CAPTURE(c.nodes);
