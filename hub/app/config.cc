@@ -221,7 +221,8 @@ std::vector<Option> ConfigOptions(Config& c) {
       {.flag = "connect-timeout",
        .env = "CONNECT_TIMEOUT",
        .target = &c.connect_timeout,
-       .help = "limit of a connection test when the connection does not say; raise it for slow links",
+       .help =
+           "limit of a connection test when the connection does not say; raise it for slow links; above 30 runs as 30",
        .unit = "s",
        .floor = 5,
        .max = 300},
