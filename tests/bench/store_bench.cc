@@ -156,7 +156,11 @@ int Run(int rounds, int applies) {
       if (!n.ok() || !reader.Feed(std::string_view(buffer.data(), *n)).ok()) Fail("plain read");
     }
   };
-  const auto flush = [&] { server->Cli({"FLUSHALL"}); };
+  // Both begin with a store that is marked as ours already.
+  const auto flush = [&] {
+    server->Cli({"FLUSHALL"});
+    server->Cli({"SET", "clusterpulse:schema", "1"});
+  };
 
   const model::ClusterSnapshot snapshot = MakeSnapshot();
   const std::string cluster = "harbour-7";
