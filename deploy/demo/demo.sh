@@ -15,6 +15,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 fail() { echo "demo: $1" >&2; [ ! -f "$2" ] || tail -20 "$2" >&2; exit 1; }
+# Only for commands that end: the pid of a background function is its subshell, not the program.
 hub() { "$bin/clusterpulse-hub" "$@"; }
 # wait_for LIMIT_SECONDS command...
 wait_for() {
@@ -39,7 +40,7 @@ for name in cluster-1 cluster-2 cluster-3; do
 done
 
 echo "4/4 starting the hub on its embedded store"
-hub --namespace $namespace --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0 \
+"$bin/clusterpulse-hub" --namespace $namespace --metrics-bind-address 127.0.0.1:0 --health-probe-bind-address 127.0.0.1:0 \
   --log-format text > "$dir/hub.log" 2>&1 &
 pids+=($!)
 # Every row says Connected and healthy.
