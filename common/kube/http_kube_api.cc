@@ -266,9 +266,8 @@ absl::Status HttpKubeApi::SendOnce(const Call& call, const std::string& authoriz
   } else {
     response = client_->Fetch(request, body, limits);
   }
-  options_.metrics.requests
-      .With({options_.cluster, call.verb, response.ok() ? std::to_string(response->code) : std::string("error")})
-      .Add();
+  options_.metrics.requests.Add(
+      {options_.cluster, call.verb, response.ok() ? std::to_string(response->code) : std::string("error")});
   if (!call.stream) {
     options_.metrics.seconds.With({call.verb}).Observe(std::chrono::duration<double>(Steady::now() - start).count());
   }

@@ -31,6 +31,8 @@ struct ApiMetrics {
 
   // `prefix` is that of the program: "clusterpulse_hub".
   static ApiMetrics Make(telemetry::Registry& registry, const std::string& prefix);
+  // The cluster is gone: so are its series. Safe while clients count.
+  void Forget(std::string_view cluster) const { requests.Remove({cluster}); }
 };
 
 // KubeApi over HTTP. Thread-safe; calls run side by side, each on a connection of its own.

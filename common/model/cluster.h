@@ -19,10 +19,11 @@ enum class NodeStatus { kUnknown, kReady, kNotReady, kSchedulingDisabled };
 // The contract's word: Unknown, Ready, NotReady, SchedulingDisabled.
 std::string_view ToString(NodeStatus status);
 
-struct NodeCondition {
+// An entry of status.conditions.
+struct Condition {
   std::string type, status, reason, message;
   std::optional<base::SystemTime> last_transition;
-  bool operator==(const NodeCondition&) const = default;
+  bool operator==(const Condition&) const = default;
 };
 
 struct Taint {
@@ -42,7 +43,7 @@ struct Node {
   std::string name;
   NodeStatus status = NodeStatus::kUnknown;
   std::vector<std::string> roles;
-  std::vector<NodeCondition> conditions;
+  std::vector<Condition> conditions;
   std::vector<Taint> taints;
   Labels labels, annotations;
   double cpu_capacity = 0, cpu_allocatable = 0;
@@ -67,18 +68,13 @@ struct ClusterCounts {
   bool operator==(const ClusterCounts&) const = default;
 };
 
-struct ClusterInfoCondition {
-  std::string type, status, message, reason;
-  bool operator==(const ClusterInfoCondition&) const = default;
-};
-
 struct ClusterInfo {
   std::string api_url, version, platform, console_url, channel, cluster_id, image;
   bool is_openshift = false;
   bool update_available = false;
   std::string available_update_version;
   std::string version_state, version_started_time, version_completion_time;
-  std::vector<ClusterInfoCondition> conditions;
+  std::vector<Condition> conditions;
   bool is_progressing = false, is_degraded = false, is_available = false;
   bool operator==(const ClusterInfo&) const = default;
 };
@@ -94,12 +90,6 @@ struct OlmOperator {
   bool operator==(const OlmOperator&) const = default;
 };
 
-struct ClusterOperatorCondition {
-  std::string type, status, reason, message;
-  std::optional<base::SystemTime> last_transition;
-  bool operator==(const ClusterOperatorCondition&) const = default;
-};
-
 struct ClusterOperator {
   struct Version {
     std::string name, version;
@@ -112,7 +102,7 @@ struct ClusterOperator {
   std::string name, version, message, reason;
   bool available = false, progressing = false, degraded = false, upgradeable = false;
   std::optional<base::SystemTime> last_transition;
-  std::vector<ClusterOperatorCondition> conditions;
+  std::vector<Condition> conditions;
   std::vector<Version> versions;
   std::vector<RelatedObject> related_objects;
   bool operator==(const ClusterOperator&) const = default;

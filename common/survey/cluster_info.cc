@@ -2,22 +2,10 @@
 
 #include <utility>
 
+#include "common/survey/condition.h"
+
 namespace clusterpulse::survey {
 namespace {
-
-absl::Status ReadCondition(json::Cursor condition, model::ClusterInfoCondition& out) {
-  return condition.ForEachMember([&](std::string_view key, json::Cursor value) {
-    if (key == "type") {
-      value.Get(out.type);
-    } else if (key == "status") {
-      value.Get(out.status);
-    } else if (key == "message") {
-      value.Get(out.message);
-    } else if (key == "reason") {
-      value.Get(out.reason);
-    }
-  });
-}
 
 absl::Status ReadHistoryEntry(json::Cursor entry, model::ClusterInfo& out) {
   return entry.ForEachMember([&](std::string_view key, json::Cursor value) {
@@ -56,12 +44,7 @@ absl::Status ReadVersionStatus(json::Cursor status, model::ClusterInfo& out) {
         return std::exchange(is_first, false) ? ReadHistoryEntry(entry, out) : absl::OkStatus();
       });
     }
-    if (key == "conditions") {
-      return value.ForEachElement([&](json::Cursor element) {
-        if (!element.IsObject()) return absl::OkStatus();
-        return ReadCondition(element, out.conditions.emplace_back());
-      });
-    }
+    if (key == "conditions") return ReadConditions(value, out.conditions);
     return absl::OkStatus();
   });
 }

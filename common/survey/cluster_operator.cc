@@ -2,28 +2,11 @@
 
 #include <utility>
 
-#include "common/base/time_format.h"
 #include "common/kube/object_meta.h"
+#include "common/survey/condition.h"
 
 namespace clusterpulse::survey {
 namespace {
-
-absl::Status ReadCondition(json::Cursor condition, model::ClusterOperatorCondition& out) {
-  return condition.ForEachMember([&](std::string_view key, json::Cursor value) {
-    std::string_view time;
-    if (key == "type") {
-      value.Get(out.type);
-    } else if (key == "status") {
-      value.Get(out.status);
-    } else if (key == "reason") {
-      value.Get(out.reason);
-    } else if (key == "message") {
-      value.Get(out.message);
-    } else if (key == "lastTransitionTime" && value.Get(time)) {
-      out.last_transition = base::ParseRfc3339(time);
-    }
-  });
-}
 
 absl::Status ReadVersion(json::Cursor version, model::ClusterOperator::Version& out) {
   return version.ForEachMember([&](std::string_view key, json::Cursor value) {
@@ -100,7 +83,7 @@ absl::Status ReadClusterOperator(json::Cursor object, model::ClusterOperator& ou
       out.name = std::move(meta.name);
     } else if (key == "status") {
       return value.ForEachMember([&](std::string_view name, json::Cursor member) -> absl::Status {
-        if (name == "conditions") return ReadList(member, ReadCondition, out.conditions);
+        if (name == "conditions") return ReadConditions(member, out.conditions);
         if (name == "versions") return ReadList(member, ReadVersion, out.versions);
         if (name == "relatedObjects") return ReadList(member, ReadRelatedObject, out.related_objects);
         return absl::OkStatus();

@@ -4,8 +4,8 @@
 #include <limits>
 #include <utility>
 
-#include "common/base/time_format.h"
 #include "common/kube/object_meta.h"
+#include "common/survey/condition.h"
 
 namespace clusterpulse::survey {
 namespace {
@@ -20,23 +20,6 @@ absl::Status ReadTaint(json::Cursor taint, model::Taint& out) {
       value.Get(out.value);
     } else if (key == "effect") {
       value.Get(out.effect);
-    }
-  });
-}
-
-absl::Status ReadCondition(json::Cursor condition, model::NodeCondition& out) {
-  return condition.ForEachMember([&](std::string_view key, json::Cursor value) {
-    std::string_view time;
-    if (key == "type") {
-      value.Get(out.type);
-    } else if (key == "status") {
-      value.Get(out.status);
-    } else if (key == "reason") {
-      value.Get(out.reason);
-    } else if (key == "message") {
-      value.Get(out.message);
-    } else if (key == "lastTransitionTime" && value.Get(time)) {
-      out.last_transition = base::ParseRfc3339(time);
     }
   });
 }
@@ -120,10 +103,7 @@ absl::Status ReadStatus(json::Cursor status, model::Node& out, Unreadable& unrea
       out.storage_allocatable = amounts.storage;
       out.pods_allocatable = amounts.pods;
     } else if (key == "conditions") {
-      return value.ForEachElement([&](json::Cursor element) {
-        if (!element.IsObject()) return absl::OkStatus();
-        return ReadCondition(element, out.conditions.emplace_back());
-      });
+      return ReadConditions(value, out.conditions);
     } else if (key == "addresses") {
       return value.ForEachElement([&](json::Cursor element) { return ReadAddress(element, out); });
     } else if (key == "nodeInfo") {

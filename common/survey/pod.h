@@ -40,8 +40,10 @@ struct PodRecord {
 //   - all containers and sidecars (init containers with restartPolicy Always) together, and
 //   - each ordinary init container with the sidecars started before it;
 // pod-level spec.resources.requests take the place of that sum for each resource they name; spec.overhead comes on top.
-// A field of a wrong type counts as absent, a quantity that does not parse as 0 (and in `unreadable`). kDataLoss:
-// broken JSON; `out` is then unspecified.
+// A container or sidecar that is being resized in place (its status has resources) counts with the larger of what it
+// asks for, what is in force and what is allocated; with the latter two alone when the resize is infeasible. (A resize
+// of pod-level requests, an alpha feature, counts as asked for.) A field of a wrong type counts as absent, a quantity
+// that does not parse as 0 (and in `unreadable`). kDataLoss: broken JSON; `out` is then unspecified.
 absl::Status ReadPod(json::Cursor object, PodRecord& out, Unreadable& unreadable);
 
 }  // namespace clusterpulse::survey

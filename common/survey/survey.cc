@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "common/kube/discovery.h"
 #include "common/kube/lister.h"
 #include "common/kube/object_meta.h"
 #include "common/survey/cluster_info.h"
@@ -88,13 +89,24 @@ absl::Status Project(std::string_view json, std::string_view what,
   return base::Annotate(parser.Parse(json, project), what);
 }
 
-// True when `status` means that the cluster does not serve the resource's group at all. A server authorises before it
-// looks for the resource, so a token without the right gets 403 on a cluster that has no such thing: discovery, which
-// everybody may read, tells the two apart.
+// True when `status` means that the cluster does not serve the resource. Neither answer proves it: 404 comes also while
+// a definition is being replaced, and a server authorises before it looks for the resource, so that a token without the
+// right gets 403 where there is no such thing. Discovery, which everybody may read and which is asked anew, tells.
 bool IsNotServed(kube::KubeApi& api, const kube::ResourceType& resource, const absl::Status& status,
                  const kube::CallOptions& options) {
-  if (kube::IsNotFound(status)) return true;
-  return absl::IsPermissionDenied(status) && kube::IsNotFound(api.GetPath(resource.RootPath(), options).status());
+  if (!kube::IsNotFound(status) && !absl::IsPermissionDenied(status)) return false;
+  kube::Discovery discovery(api, base::SystemClock(), {});
+  return kube::IsNotFound(discovery.Find(resource.ApiVersion(), resource.kind, options).status());
+}
+
+// One object, whose absence (kNotFound) is not that of its definition for a moment.
+absl::StatusOr<std::string> GetForSure(kube::KubeApi& api, const kube::ResourceType& resource,
+                                       const kube::ObjectKey& key, const kube::CallOptions& options) {
+  auto object = api.Get(resource, key, options);
+  if (kube::IsNotFound(object.status()) && !IsNotServed(api, resource, object.status(), options)) {
+    object = api.Get(resource, key, options);
+  }
+  return object;
 }
 
 }  // namespace
@@ -143,10 +155,11 @@ absl::StatusOr<model::ClusterInfo> ReadClusterInfo(kube::KubeApi& api, const std
                                                    const kube::CallOptions& options) {
   model::ClusterInfo info;
   info.api_url = endpoint;
-  if (const auto object = api.Get(kube::kClusterVersions, kClusterVersion, options); object.ok()) {
+  if (const auto object = GetForSure(api, kube::kClusterVersions, kClusterVersion, options); object.ok()) {
     RETURN_IF_ERROR(Project(*object, "reading the ClusterVersion",
                             [&](json::Cursor cursor) { return ReadClusterVersion(cursor, info); }));
-  } else if (!IsNotServed(api, kube::kClusterVersions, object.status(), options)) {
+  } else if (!kube::IsNotFound(object.status()) &&
+             !IsNotServed(api, kube::kClusterVersions, object.status(), options)) {
     return base::Annotate(object.status(), "reading the ClusterVersion");
   } else {
     ASSIGN_OR_RETURN(const std::string version, api.GetPath("/version", options), "reading the server's version");
@@ -183,7 +196,7 @@ absl::StatusOr<std::vector<model::OlmOperator>> ReadOperators(kube::KubeApi& api
     if (!kube::IsPathSegment(key.ns) || !kube::IsPathSegment(key.name)) continue;  // nothing installed (yet)
     if (previous != nullptr && previous->ns == key.ns && previous->installed_csv == key.name) continue;
     previous = &subscription;
-    const auto object = api.Get(kube::kClusterServiceVersions, key, options);
+    const auto object = GetForSure(api, kube::kClusterServiceVersions, key, options);
     if (kube::IsNotFound(object.status())) continue;
     const std::string what = "reading the ClusterServiceVersion " + key.ToString();
     if (!object.ok()) return base::Annotate(object.status(), what);

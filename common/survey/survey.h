@@ -17,9 +17,10 @@
 // O(nodes + one page).
 //
 // Errors are those of KubeApi with what was being listed put in front. ReadOperators and ReadClusterOperators: a
-// resource that the cluster does not serve (404 on the collection, or 403 and discovery does not know the group: no
-// OLM, no OpenShift) is an empty list and not an error. Fields of a wrong type count as absent and objects without a
-// name are left out.
+// resource that the cluster does not serve (404 or 403 on the collection, and discovery, asked anew, does not know the
+// kind: no OLM, no OpenShift) is an empty list and not an error. A 404 of a kind that discovery knows is an error: its
+// definition is being replaced, and nothing is known about its objects. Fields of a wrong type count as absent and
+// objects without a name are left out.
 namespace clusterpulse::survey {
 
 struct NodesRead {
@@ -36,8 +37,8 @@ absl::StatusOr<std::vector<std::string>> ReadNamespaces(kube::KubeApi& api, cons
 absl::StatusOr<std::int32_t> CountDeployments(kube::KubeApi& api, const kube::CallOptions& options);
 
 // `endpoint` is the connection's address: api_url, and where the console's address is derived from when no route tells.
-// OpenShift is where a ClusterVersion can be read; where there is none (404) or it may not be read (403), /version
-// tells. Any other error of these reads, a transient one above all, is an error and not "this is no OpenShift".
+// OpenShift is where a ClusterVersion can be read; where there is none, or no such kind, /version tells. Any other
+// error of these reads, a transient one above all, is an error and not "this is no OpenShift".
 absl::StatusOr<model::ClusterInfo> ReadClusterInfo(kube::KubeApi& api, const std::string& endpoint,
                                                    const kube::CallOptions& options);
 

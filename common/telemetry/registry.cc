@@ -38,7 +38,14 @@ struct Registry::State {
     prometheus::Family<prometheus::Counter>* counters = nullptr;
     prometheus::Family<prometheus::Gauge>* gauges = nullptr;
     prometheus::Family<prometheus::Histogram>* histograms = nullptr;
+    std::map<std::vector<std::string>, prometheus::Counter*> made_counters;  // by label values
     std::map<std::vector<std::string>, prometheus::Gauge*> made_gauges;
+
+    prometheus::Counter& MakeCounter(std::initializer_list<std::string_view> label_values) {
+      prometheus::Counter& counter = counters->Add(LabelMap(*this, label_values));
+      made_counters[{label_values.begin(), label_values.end()}] = &counter;
+      return counter;
+    }
   };
 
   prometheus::Registry registry;
@@ -65,6 +72,20 @@ struct Registry::State {
     make(family);
     families.push_back(std::move(family));
     return families.size() - 1;
+  }
+
+  // Removes from `family` those of `made` whose label values begin with `first`.
+  template <typename Metric>
+  static void Remove(prometheus::Family<Metric>& family, std::map<std::vector<std::string>, Metric*>& made,
+                     std::initializer_list<std::string_view> first) {
+    const auto begins = [&](const std::vector<std::string>& values) {
+      return values.size() >= first.size() && std::equal(first.begin(), first.end(), values.begin());
+    };
+    auto it = made.lower_bound({first.begin(), first.end()});
+    while (it != made.end() && begins(it->first)) {
+      family.Remove(it->second);
+      it = made.erase(it);
+    }
   }
 
   static std::map<std::string, std::string> LabelMap(const Family& family,
@@ -116,8 +137,22 @@ Counter Registry::CounterFamily::With(std::initializer_list<std::string_view> la
   if (registry_ == nullptr) return Counter();
   State& state = *registry_->state_;
   base::MutexLock lock(state.mu);
-  const State::Family& family = state.families[family_];
-  return Counter(&family.counters->Add(State::LabelMap(family, label_values)));
+  return Counter(&state.families[family_].MakeCounter(label_values));
+}
+
+void Registry::CounterFamily::Add(std::initializer_list<std::string_view> label_values, double by) const {
+  if (registry_ == nullptr) return;
+  State& state = *registry_->state_;
+  base::MutexLock lock(state.mu);
+  state.families[family_].MakeCounter(label_values).Increment(by);
+}
+
+void Registry::CounterFamily::Remove(std::initializer_list<std::string_view> first_label_values) const {
+  if (registry_ == nullptr) return;
+  State& state = *registry_->state_;
+  base::MutexLock lock(state.mu);
+  State::Family& family = state.families[family_];
+  State::Remove(*family.counters, family.made_counters, first_label_values);
 }
 
 Gauge Registry::GaugeFamily::With(std::initializer_list<std::string_view> label_values) const {
@@ -130,15 +165,12 @@ Gauge Registry::GaugeFamily::With(std::initializer_list<std::string_view> label_
   return Gauge(gauge);
 }
 
-void Registry::GaugeFamily::Remove(std::initializer_list<std::string_view> label_values) const {
+void Registry::GaugeFamily::Remove(std::initializer_list<std::string_view> first_label_values) const {
   if (registry_ == nullptr) return;
   State& state = *registry_->state_;
   base::MutexLock lock(state.mu);
   State::Family& family = state.families[family_];
-  const auto it = family.made_gauges.find({label_values.begin(), label_values.end()});
-  if (it == family.made_gauges.end()) return;
-  family.gauges->Remove(it->second);
-  family.made_gauges.erase(it);
+  State::Remove(*family.gauges, family.made_gauges, first_label_values);
 }
 
 Histogram Registry::HistogramFamily::With(std::initializer_list<std::string_view> label_values) const {

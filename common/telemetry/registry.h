@@ -69,6 +69,11 @@ class Registry {
    public:
     CounterFamily() = default;
     Counter With(std::initializer_list<std::string_view> label_values) const;
+    // With and Add in one step that no Remove can come between.
+    void Add(std::initializer_list<std::string_view> label_values, double by = 1) const;
+    // Drops every time series whose first labels have these values, for objects that are gone (clusters). Handles to
+    // them must not be used again.
+    void Remove(std::initializer_list<std::string_view> first_label_values) const;
 
    private:
     friend class Registry;
@@ -79,8 +84,8 @@ class Registry {
    public:
     GaugeFamily() = default;
     Gauge With(std::initializer_list<std::string_view> label_values) const;
-    // Drops one time series, for labels of objects that are gone (clusters). Handles to it must not be used again.
-    void Remove(std::initializer_list<std::string_view> label_values) const;
+    // As CounterFamily::Remove.
+    void Remove(std::initializer_list<std::string_view> first_label_values) const;
 
    private:
     friend class Registry;

@@ -10,7 +10,7 @@
 #include "common/kube/http_kube_api.h"
 #include "common/tls/stream.h"
 #include "hub/app/cache_part.h"
-#include "hub/app/version.h"
+#include "common/app/version.h"
 #include "hub/reconcile/cluster/kube_client_factory.h"
 #include "hub/store/embedded_store.h"
 #include "hub/store/redis_store.h"
@@ -105,11 +105,12 @@ void App::Compose() {
   telemetry::Registry& registry = *deps_.registry;
   const base::Clock& clock = *deps_.clock;
   const log::Logger& log = deps_.log;
-  process_metrics_.emplace(registry);
+  process_metrics_.emplace(registry, "clusterpulse_hub");
   store_.emplace(*deps_.store, registry);
   state_.emplace(
       *store_,
-      store::ClusterState::Options{.cache_ttl = config_.cache_ttl, .metrics_retention = config_.metrics_retention},
+      store::ClusterState::Options{
+          .cache_ttl = config_.cache_ttl, .metrics_retention = config_.metrics_retention, .hub_namespace = config_.ns},
       clock);
   status_.emplace(*deps_.hub, clock, runtime::StatusWriter::Options());
   events_.emplace(runtime::AggregatingEventRecorder::Options{.instance = HostName(), .registry = &registry}, *deps_.hub,
@@ -127,14 +128,7 @@ void App::Compose() {
                                             .log = log,
                                             .clock = &clock,
                                             .random = deps_.random},
-                   [](json::Cursor object, kube::ObjectMeta& meta, SecretVersion& out) {
-                     return object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
-                       if (key != "metadata") return absl::OkStatus();
-                       const absl::Status status = kube::ReadMeta(value, kube::MetaParts::kIdentity, meta);
-                       out.version = meta.resource_version;
-                       return status;
-                     });
-                   });
+                   reconcile::ReadSecretVersion);
 
   monitor_.emplace(Monitor::Options{.connections_error = [this] { return connections_->LastError(); },
                                     .on_fatal = [this](const absl::Status& why) { Fail(why); }},
@@ -144,7 +138,7 @@ void App::Compose() {
                                 .secret_version = [this](const kube::ObjectKey& key) -> std::optional<std::string> {
                                   const auto secret = secrets_->Get(key);
                                   if (!secret) return std::nullopt;
-                                  return secret->version;
+                                  return secret->resource_version;
                                 }};
   reconciler_.emplace(reconcile::ClusterReconciler::Dependencies{.hub = *deps_.hub,
                                                                  .clients = *deps_.clients,
@@ -165,6 +159,8 @@ void App::Compose() {
       runtime::Controller::Options{
           .name = "clusterconnection", .workers = config_.cluster_workers, .registry = &registry},
       *passes_, clock, log);
+  resync_.emplace(
+      runtime::Resync::Options(), *controller_, [this] { return AllKeys(); }, *deps_.random, log);
 
   if (!IsDisabled(config_.probe_address)) {
     probes_.emplace(http::Server::Options{.name = "probes", .address = config_.probe_address, .threads = 4},
@@ -193,13 +189,14 @@ void App::Compose() {
 
   cache_parts_.push_back(
       std::make_unique<CachePart<reconcile::ClusterConnection>>("watch of ClusterConnections", *connections_));
-  cache_parts_.push_back(std::make_unique<CachePart<SecretVersion>>("watch of Secrets", *secrets_));
+  cache_parts_.push_back(std::make_unique<CachePart<reconcile::SecretVersion>>("watch of Secrets", *secrets_));
   if (probes_) manager_->Add(*probes_);
   if (metrics_) manager_->Add(*metrics_);
   manager_->Add(*events_);
   manager_->Add(*monitor_);
   for (const auto& part : cache_parts_) manager_->Add(*part);
   manager_->Add(*controller_);
+  manager_->Add(*resync_);
 }
 
 void App::AddChecks() {
@@ -231,9 +228,18 @@ void App::WireHandlers() {
         if (!connection) return std::nullopt;
         return connection->meta;
       }));
-  secrets_->AddHandler([this](const kube::ObjectKey& secret) {
-    for (const kube::ObjectKey& user : reconciler_->UsersOf(secret)) controller_->Enqueue(user);
+  secrets_->AddHandler(runtime::EnqueueMapped(
+      *controller_, [this](const kube::ObjectKey& secret) { return reconciler_->UsersOf(secret); }));
+}
+
+absl::StatusOr<std::vector<kube::ObjectKey>> App::AllKeys() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> stored, state_->Clusters());
+  std::vector<kube::ObjectKey> keys;
+  for (const std::string& name : stored) keys.push_back({config_.ns, name});
+  connections_->ForEach([&](std::string_view ns, std::string_view name, const reconcile::ClusterConnection&) {
+    keys.push_back({std::string(ns), std::string(name)});
   });
+  return keys;
 }
 
 void App::Fail(const absl::Status& why) {

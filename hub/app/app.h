@@ -19,16 +19,17 @@
 #include "common/telemetry/registry.h"
 #include "hub/app/command_line.h"
 #include "hub/app/config.h"
-#include "hub/app/health.h"
+#include "common/app/health.h"
 #include "hub/app/http_endpoint.h"
 #include "hub/app/monitor.h"
 #include "hub/app/pass_watch.h"
-#include "hub/app/process_metrics.h"
+#include "common/app/process_metrics.h"
 #include "hub/reconcile/cluster/cluster_reconciler.h"
 #include "hub/runtime/aggregating_event_recorder.h"
 #include "hub/runtime/controller.h"
 #include "hub/runtime/leader_elector.h"
 #include "hub/runtime/manager.h"
+#include "hub/runtime/resync.h"
 #include "hub/runtime/status_writer.h"
 #include "hub/store/cluster_state.h"
 #include "hub/store/metered_store.h"
@@ -79,16 +80,13 @@ class App {
   int metrics_port() const { return metrics_ ? metrics_->port() : 0; }
 
  private:
-  struct SecretVersion {
-    std::string version;
-    bool operator==(const SecretVersion&) const = default;
-  };
-
   App(const Config& config, Dependencies dependencies);
   void Compose();
   void AddChecks();
   void WireHandlers();
-  absl::Status Definition() const;
+  // Of the ClusterConnections there are, and of the clusters in the store: one whose object went while no hub looked
+  // and no finalizer held it is removed by its pass.
+  absl::StatusOr<std::vector<kube::ObjectKey>> AllKeys();
   void Fail(const absl::Status& why);
 
   const Config config_;
@@ -106,11 +104,12 @@ class App {
   std::optional<runtime::StatusWriter> status_;
   std::optional<runtime::AggregatingEventRecorder> events_;
   std::optional<kube::WatchCache<reconcile::ClusterConnection>> connections_;
-  std::optional<kube::WatchCache<SecretVersion>> secrets_;
+  std::optional<kube::WatchCache<reconcile::SecretVersion>> secrets_;
   std::optional<Monitor> monitor_;
   std::optional<reconcile::ClusterReconciler> reconciler_;
   std::optional<PassWatch> passes_;
   std::optional<runtime::Controller> controller_;
+  std::optional<runtime::Resync> resync_;
   HealthChecks alive_, ready_;
   std::optional<HttpEndpoint> probes_, metrics_;
   std::vector<std::unique_ptr<runtime::Runnable>> cache_parts_;

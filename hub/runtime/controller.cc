@@ -177,4 +177,19 @@ KeyHandler EnqueueChanged(Controller& controller,
       };
 }
 
+KeyHandler EnqueueMapped(Controller& controller,
+                         std::function<std::vector<kube::ObjectKey>(const kube::ObjectKey& key)> map) {
+  // Unlocked: a cache calls its handlers one after the other.
+  auto known = std::make_shared<std::map<kube::ObjectKey, std::vector<kube::ObjectKey>>>();
+  return [&controller, map = std::move(map), known = std::move(known)](const kube::ObjectKey& key) {
+    std::vector<kube::ObjectKey> now = map(key);
+    for (const kube::ObjectKey& concerned : now) controller.Enqueue(concerned);
+    if (const auto before = known->find(key); before != known->end()) {
+      for (const kube::ObjectKey& concerned : before->second) controller.Enqueue(concerned);
+      known->erase(before);
+    }
+    if (!now.empty()) known->emplace(key, std::move(now));
+  };
+}
+
 }  // namespace clusterpulse::runtime

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
@@ -109,5 +110,12 @@ using KeyHandler = std::function<void(const kube::ObjectKey& key)>;
 //   }));
 KeyHandler EnqueueChanged(Controller& controller,
                           std::function<std::optional<kube::ObjectMeta>(const kube::ObjectKey& key)> lookup);
+
+// A handler for the watch cache of another kind, whose objects concern those of the controller (a Secret its users, an
+// owned object its owner): enqueues the keys that `map` gives for the object's key, and those it gave the last time, so
+// that an object that is gone, or turned to others, is noticed by those it concerned. Remembers the keys of objects
+// that concern any. For one cache; `controller` is borrowed and must outlive the handler.
+KeyHandler EnqueueMapped(Controller& controller,
+                         std::function<std::vector<kube::ObjectKey>(const kube::ObjectKey& key)> map);
 
 }  // namespace clusterpulse::runtime

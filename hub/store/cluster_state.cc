@@ -117,8 +117,15 @@ absl::Status ClusterState::CheckSchema() {
 
 absl::Status ClusterState::EnsureSchema() { return schema_checked_ ? absl::OkStatus() : CheckSchema(); }
 
-absl::Status ClusterState::PutSpec(const std::string& cluster, const ClusterSpec& spec) {
+absl::StatusOr<ApplyResult> ClusterState::WriteAs(const WriterPosition& position, const std::vector<Write>& writes) {
+  ASSIGN_OR_RETURN(const ApplyResult result, store_.Apply(position, writes));
+  if (result == ApplyResult::kFenced) schema_checked_ = false;  // perhaps the store lost its data: mark it again
+  return result;
+}
+
+absl::StatusOr<ApplyResult> ClusterState::PutSpec(const WriterPosition& position, const ClusterSpec& spec) {
   RETURN_IF_ERROR(EnsureSchema());
+  const std::string& cluster = position.cluster;
   const std::string labels = keys::Cluster(cluster, "labels");
   std::vector<Write> writes;
   writes.push_back(SetString{keys::Cluster(cluster, "spec"), documents::Spec(spec), {}});
@@ -128,7 +135,8 @@ absl::Status ClusterState::PutSpec(const std::string& cluster, const ClusterSpec
     writes.push_back(SetString{labels, documents::LabelsOf(spec.labels), {}});
   }
   writes.push_back(SetAdd{std::string(keys::kClustersAll), {cluster}});
-  return store_.Commit(writes);
+  writes.push_back(SetAdd{keys::ClustersOfHub(options_.hub_namespace), {cluster}});
+  return WriteAs(position, writes);
 }
 
 absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
@@ -174,34 +182,42 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
   }
   PutStatusWrites(cluster, status, now_text, writes);
   PutEvents(cluster, events, now_text, writes);
-  ASSIGN_OR_RETURN(const ApplyResult result, store_.Apply(position, writes));
-  if (result == ApplyResult::kFenced) schema_checked_ = false;  // perhaps the store lost its data: mark it again
-  return result;
+  return WriteAs(position, writes);
 }
 
-absl::Status ClusterState::PutStatus(const std::string& cluster, const ClusterStatus& status,
-                                     const std::vector<ClusterEvent>& events) {
+absl::StatusOr<ApplyResult> ClusterState::DropData(const WriterPosition& position) {
   RETURN_IF_ERROR(EnsureSchema());
-  const std::string now = base::FormatSeconds(clock_.Now());
+  const std::string& cluster = position.cluster;
   std::vector<Write> writes;
-  PutStatusWrites(cluster, status, now, writes);
-  PutEvents(cluster, events, now, writes);
-  return store_.Commit(writes);
+  // Empty lists prune what their indexes name.
+  PutNodes(cluster, {}, options_, {}, {}, {}, writes);
+  PutOperators(cluster, {}, {}, {}, writes);
+  PutClusterOperators(cluster, {}, {}, {}, writes);
+  for (const char* document : {"nodes:summary", "metrics", "namespaces", "namespaces:set", "info"}) {
+    writes.push_back(Delete{keys::Cluster(cluster, document)});
+  }
+  return WriteAs(position, writes);
 }
 
 absl::Status ClusterState::Remove(const std::string& cluster) {
-  // The writer goes first, so that one still at it is fenced and cannot bring keys back while they are deleted.
+  // The writers go first, so that one still at it is fenced and cannot bring keys back while they are deleted.
   RETURN_IF_ERROR(
-      store_.Commit({Delete{keys::Writer(cluster)}, SetRemove{std::string(keys::kClustersAll), {cluster}}}));
+      store_.Commit({Delete{keys::Writer(cluster, WriterRole::kData)}, Delete{keys::Writer(cluster, WriterRole::kSpec)},
+                     SetRemove{std::string(keys::kClustersAll), {cluster}}}));
   ASSIGN_OR_RETURN(const std::int64_t deleted, store_.DeletePrefix(keys::ClusterPrefix(cluster)));
-  if (deleted == 0) return absl::OkStatus();  // a repeat: it was said already
-  std::vector<Write> writes;
-  PutEvents(cluster, {{"cluster.deleted", "null"}}, base::FormatSeconds(clock_.Now()), writes);
+  // Last: what was left half removed is found by Clusters.
+  std::vector<Write> writes{SetRemove{keys::ClustersOfHub(options_.hub_namespace), {cluster}}};
+  // A repeat is silent: it was said already.
+  if (deleted > 0) PutEvents(cluster, {{"cluster.deleted", "null"}}, base::FormatSeconds(clock_.Now()), writes);
   return store_.Commit(writes);
 }
 
-absl::StatusOr<std::uint64_t> ClusterState::AcquireEpoch(const std::string& cluster) {
-  return store_.AcquireEpoch(cluster, base::UnixMillis(clock_.Now()));
+absl::StatusOr<std::vector<std::string>> ClusterState::Clusters() {
+  return store_.SetMembers(keys::ClustersOfHub(options_.hub_namespace));
+}
+
+absl::StatusOr<std::uint64_t> ClusterState::AcquireEpoch(const std::string& cluster, WriterRole role) {
+  return store_.AcquireEpoch(cluster, role, base::UnixMillis(clock_.Now()));
 }
 
 }  // namespace clusterpulse::store

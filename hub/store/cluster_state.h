@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <absl/status/statusor.h>
@@ -43,40 +44,52 @@ struct ClusterEvent {
 
 // The clusters' current state as contract documents (spec/wire-and-store.md D) on any StateStore: the only place that
 // knows their keys and contents. Thread-safe. Errors are those of StateStore.
+//
+// Every document of a cluster has a fenced writer (StateStore::Apply), so that one who was replaced spoils nothing: the
+// spec is written in the role kSpec, by the hub that leads; data and status in the role kData, by whoever reads the
+// cluster. The puller of the leader holds both. With a collector its stream holds kData, and the leader writes the spec
+// beside it; a leader that declares such a cluster lost acquires kData first, which fences a stream that only seemed
+// dead. A cluster is visible, by its spec, before it was ever reached.
 class ClusterState {
  public:
   struct Options {
     std::chrono::seconds cache_ttl{600};           // CACHE_TTL
     std::chrono::seconds metrics_retention{3600};  // METRICS_RETENTION
+    std::string hub_namespace;                     // several hubs in one store are told apart by it
   };
   // `store` and `clock` are borrowed and must outlive this.
   ClusterState(StateStore& store, Options options, const base::Clock& clock)
-      : store_(store), options_(options), clock_(clock) {}
+      : store_(store), options_(std::move(options)), clock_(clock) {}
 
   // Refuses (kFailedPrecondition) a store written by a newer version of us; marks a fresh one. Every write asks by
   // itself until it was answered once, so that a store which comes back newer than us is never written to.
   absl::Status CheckSchema();
 
-  // Spec and labels documents and the entry in clusters:all, so that a cluster is visible before it was ever reached.
-  absl::Status PutSpec(const std::string& cluster, const ClusterSpec& spec);
+  // Spec and labels documents and the entry in clusters:all. REQUIRES: position.role is kSpec.
+  absl::StatusOr<ApplyResult> PutSpec(const WriterPosition& position, const ClusterSpec& spec);
 
   // One atomic step: every scope the snapshot carries (replacing it, vanished nodes and operators pruned), the status
-  // document, last_update, and the events, while `position` is the writer.
+  // document, last_update, and the events. An empty snapshot leaves the data as it is: a cluster that cannot be
+  // reached. REQUIRES: position.role is kData.
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
                                     const ClusterStatus& status, const Cadence& cadence,
                                     const std::vector<ClusterEvent>& events);
 
-  // Status alone (and events), also without being the writer: a cluster that cannot be reached.
-  absl::Status PutStatus(const std::string& cluster, const ClusterStatus& status,
-                         const std::vector<ClusterEvent>& events);
+  // Everything Apply ever wrote from snapshots: the connection leads to another cluster now. REQUIRES: position.role is
+  // kData.
+  absl::StatusOr<ApplyResult> DropData(const WriterPosition& position);
 
-  // Every key and index of the cluster; a writer still at it is fenced. Publishes `cluster.deleted`. Repeatable.
+  // Every key and index of the cluster; writers still at it are fenced. Publishes `cluster.deleted`. Repeatable.
   absl::Status Remove(const std::string& cluster);
 
-  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster);
+  // The clusters that this hub (by its namespace) has put and not removed, sorted.
+  absl::StatusOr<std::vector<std::string>> Clusters();
+
+  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, WriterRole role = WriterRole::kData);
 
  private:
   absl::Status EnsureSchema();
+  absl::StatusOr<ApplyResult> WriteAs(const WriterPosition& position, const std::vector<Write>& writes);
 
   StateStore& store_;
   const Options options_;

@@ -47,7 +47,7 @@ void PutIfTrue(Writer& w, std::string_view key, bool value) {
   if (value) w.Member(key, true);
 }
 
-void PutConditions(Writer& w, const std::vector<model::NodeCondition>& conditions) {
+void PutConditions(Writer& w, const std::vector<model::Condition>& conditions) {
   w.BeginArray();
   for (const auto& c : conditions) {
     w.BeginObject()
@@ -130,9 +130,9 @@ std::string Info(const model::ClusterInfo& info) {
   PutIfTrue(w, "is_available", info.is_available);
   PutIfTrue(w, "is_degraded", info.is_degraded);
   PutIfTrue(w, "is_progressing", info.is_progressing);
-  w.Member("platform", info.platform);
+  PutUnlessEmpty(w, "platform", info.platform);
   if (info.is_openshift) w.Member("update_available", info.update_available);
-  w.Member("version", info.version);
+  PutUnlessEmpty(w, "version", info.version);
   PutUnlessEmpty(w, "version_completion_time", info.version_completion_time);
   PutUnlessEmpty(w, "version_started_time", info.version_started_time);
   PutUnlessEmpty(w, "version_state", info.version_state);
@@ -150,14 +150,15 @@ std::string Namespaces(const std::vector<std::string>& namespaces, std::string_v
 }
 
 std::string Metrics(const model::ClusterCounts& counts, const CarriedCounts& carried, std::string_view now) {
+  std::optional<std::int64_t> deployments = carried.deployments;
+  if (counts.deployments.has_value()) deployments = *counts.deployments;
   std::string out;
-  Writer(out)
-      .BeginObject()
-      .Member("cpu_capacity", counts.cpu_capacity)
-      .Member("deployments", static_cast<std::int64_t>(counts.deployments.value_or(carried.deployments)))
-      .Member("memory_capacity", counts.memory_capacity)
-      .Member("namespaces", carried.namespaces)
-      .Member("nodes", counts.nodes)
+  Writer w(out);
+  w.BeginObject().Member("cpu_capacity", counts.cpu_capacity);
+  if (deployments.has_value()) w.Member("deployments", *deployments);
+  w.Member("memory_capacity", counts.memory_capacity);
+  if (carried.namespaces.has_value()) w.Member("namespaces", *carried.namespaces);
+  w.Member("nodes", counts.nodes)
       .Member("nodes_ready", counts.nodes_ready)
       .Member("pods", counts.pods)
       .Member("pods_running", counts.pods_running)
@@ -169,7 +170,11 @@ std::string Metrics(const model::ClusterCounts& counts, const CarriedCounts& car
 CarriedCounts ReadCarriedCounts(std::string_view metrics_json) {
   const auto document = json::Value::Parse(metrics_json);
   if (!document.ok()) return {};  // a foreign or damaged document: it is about to be replaced
-  return {(*document)["deployments"].IntOr(0), (*document)["namespaces"].IntOr(0)};
+  const auto count = [&](std::string_view name) {
+    const std::int64_t value = (*document)[name].IntOr(-1);
+    return value < 0 ? std::nullopt : std::optional(value);
+  };
+  return {count("deployments"), count("namespaces")};
 }
 
 std::string NodeCurrent(const model::Node& node, std::string_view now) {

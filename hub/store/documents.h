@@ -22,14 +22,16 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 std::string Spec(const ClusterSpec& spec);
 std::string LabelsOf(const model::Labels& labels);
 std::string Status(const ClusterStatus& status, std::string_view now);
+// A version or platform that is not known has no member, as upstream's pull mode writes it.
 std::string Info(const model::ClusterInfo& info);
 std::string Namespaces(const std::vector<std::string>& namespaces, std::string_view now);
-// What one pass does not know (deployments, namespaces) comes from the document before it.
+// What one pass does not know (deployments, namespaces) comes from the document before it; what neither knows is left
+// out, since 0 would be a statement.
 struct CarriedCounts {
-  std::int64_t deployments = 0, namespaces = 0;
+  std::optional<std::int64_t> deployments, namespaces;
 };
 std::string Metrics(const model::ClusterCounts& counts, const CarriedCounts& carried, std::string_view now);
-// Zeroes for what `metrics_json` does not hold, and for no document at all.
+// Absent: what `metrics_json` does not hold; all of it when that is no document.
 CarriedCounts ReadCarriedCounts(std::string_view metrics_json);
 
 // D.4

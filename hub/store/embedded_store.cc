@@ -458,7 +458,7 @@ absl::Status EmbeddedStore::Transaction(F&& body) {
 
 absl::StatusOr<ApplyResult> EmbeddedStore::Apply(const WriterPosition& position, const std::vector<Write>& writes) {
   ApplyResult result = ApplyResult::kApplied;
-  const std::string key = keys::Writer(position.cluster);
+  const std::string key = keys::Writer(position.cluster, position.role);
   RETURN_IF_ERROR(Transaction([&](Writes& sql) -> absl::Status {
     ASSIGN_OR_RETURN(const auto epoch, sql.Field(key, "epoch"));
     if (!epoch.has_value() || *epoch != std::to_string(position.epoch)) {
@@ -482,9 +482,10 @@ absl::Status EmbeddedStore::Commit(const std::vector<Write>& writes) {
   return Transaction([&](Writes& sql) { return sql.All(writes); });
 }
 
-absl::StatusOr<std::uint64_t> EmbeddedStore::AcquireEpoch(const std::string& cluster, std::int64_t now_ms) {
+absl::StatusOr<std::uint64_t> EmbeddedStore::AcquireEpoch(const std::string& cluster, WriterRole role,
+                                                          std::int64_t now_ms) {
   std::uint64_t epoch = 0;
-  const std::string key = keys::Writer(cluster);
+  const std::string key = keys::Writer(cluster, role);
   RETURN_IF_ERROR(Transaction([&](Writes& sql) -> absl::Status {
     ASSIGN_OR_RETURN(const auto stored, sql.Field(key, "epoch"));
     epoch = std::max(stored.has_value() ? ParseNumber(*stored) + 1 : 1,

@@ -31,7 +31,16 @@ std::string ClusterOperatorPrefix(std::string_view cluster) {
   return Join({"cluster:", cluster, ":cluster_operator:"});
 }
 std::string ClusterOperatorIndex(std::string_view cluster) { return Cluster(cluster, "cluster_operators:set"); }
-std::string Writer(std::string_view cluster) { return Cluster(cluster, "writer"); }
+std::string Writer(std::string_view cluster, WriterRole role) {
+  switch (role) {
+    case WriterRole::kData:
+      return Cluster(cluster, "writer");
+    case WriterRole::kSpec:
+      return Cluster(cluster, "spec_writer");
+  }
+  return {};
+}
+std::string ClustersOfHub(std::string_view hub_namespace) { return Join({"clusterpulse:clusters:", hub_namespace}); }
 std::string Events(std::string_view name) { return Join({"events:", name}); }
 std::string Lease(std::string_view name) { return Join({"clusterpulse:lease:", name}); }
 

@@ -3,6 +3,8 @@
 #include <string>
 #include <string_view>
 
+#include "hub/store/state_store.h"
+
 // Every key of the store, under the names of spec/wire-and-store.md D.2 ("ours" are additions). Cluster names come from
 // Kubernetes and never hold a colon.
 namespace clusterpulse::store::keys {
@@ -27,8 +29,11 @@ std::string ClusterOperatorPrefix(std::string_view cluster);
 // Ours: names that have a cluster_operator document, so that vanished ones are pruned.
 std::string ClusterOperatorIndex(std::string_view cluster);
 
-// Ours: hash {epoch, instance, state_seq} of the cluster's writer.
-std::string Writer(std::string_view cluster);
+// Ours: hash {epoch, instance, state_seq} of the cluster's writer in that role.
+std::string Writer(std::string_view cluster, WriterRole role);
+
+// Ours: set of the clusters that the hub of this namespace has written.
+std::string ClustersOfHub(std::string_view hub_namespace);
 
 std::string Events(std::string_view name);
 // Ours.

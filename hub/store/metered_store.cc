@@ -52,8 +52,9 @@ absl::StatusOr<ApplyResult> MeteredStore::Apply(const WriterPosition& position, 
 absl::Status MeteredStore::Commit(const std::vector<Write>& writes) {
   return Measure("commit", [&] { return store_.Commit(writes); });
 }
-absl::StatusOr<std::uint64_t> MeteredStore::AcquireEpoch(const std::string& cluster, std::int64_t now_ms) {
-  return Measure("acquire_epoch", [&] { return store_.AcquireEpoch(cluster, now_ms); });
+absl::StatusOr<std::uint64_t> MeteredStore::AcquireEpoch(const std::string& cluster, WriterRole role,
+                                                         std::int64_t now_ms) {
+  return Measure("acquire_epoch", [&] { return store_.AcquireEpoch(cluster, role, now_ms); });
 }
 absl::StatusOr<std::optional<std::string>> MeteredStore::Get(const std::string& key) {
   return Measure("get", [&] { return store_.Get(key); });

@@ -14,7 +14,7 @@ class MeteredStore final : public StateStore {
 
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const std::vector<Write>& writes) override;
   absl::Status Commit(const std::vector<Write>& writes) override;
-  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, std::int64_t now_ms) override;
+  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, WriterRole role, std::int64_t now_ms) override;
   absl::StatusOr<std::optional<std::string>> Get(const std::string& key) override;
   absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& key) override;
   absl::StatusOr<std::vector<std::string>> SetMembers(const std::string& key) override;

@@ -561,7 +561,9 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
     Command command(bytes, 3 + (position != nullptr ? 5 : 0) + body_arguments);
     command.Arg(command_name).Arg(script).Arg(position != nullptr ? "1" : "0");
     if (position != nullptr) {
-      command.Arg(keys::Writer(position->cluster)).Arg(std::to_string(position->epoch)).Arg(position->instance);
+      command.Arg(keys::Writer(position->cluster, position->role))
+          .Arg(std::to_string(position->epoch))
+          .Arg(position->instance);
       command.Arg(std::to_string(position->seq)).Arg(is_last ? "1" : "0");
     }
     bytes.append(body);
@@ -609,8 +611,9 @@ absl::Status RedisStore::Commit(const std::vector<Write>& writes) {
   return WriteAll(nullptr, writes).status();
 }
 
-absl::StatusOr<std::uint64_t> RedisStore::AcquireEpoch(const std::string& cluster, std::int64_t now_ms) {
-  ASSIGN_OR_RETURN(const Reply reply, Eval(kEpochScript, keys::Writer(cluster), {std::to_string(now_ms)}));
+absl::StatusOr<std::uint64_t> RedisStore::AcquireEpoch(const std::string& cluster, WriterRole role,
+                                                       std::int64_t now_ms) {
+  ASSIGN_OR_RETURN(const Reply reply, Eval(kEpochScript, keys::Writer(cluster, role), {std::to_string(now_ms)}));
   std::uint64_t epoch = 0;
   const char* end = reply.text.data() + reply.text.size();
   const auto parsed = std::from_chars(reply.text.data(), end, epoch);

@@ -70,12 +70,20 @@ struct Publish {
 };
 using Write = std::variant<SetString, Delete, HashSet, SetAdd, SetRemove, SetReplace, SortedAdd, ListPush, Publish>;
 
-// Who writes a cluster's state: the puller or one stream. See delivery.md 2 and 4.
+// What a writer of a cluster writes. Each role has its own writer, so that one who lost a role is fenced without
+// disturbing the other: the data may come from a stream on one replica while the spec is the leader's.
+enum class WriterRole {
+  kData,  // what was read from the cluster, and its status: the puller or one stream
+  kSpec,  // what the ClusterConnection says: the hub that leads
+};
+
+// Who writes a cluster's state. See delivery.md 2 and 4.
 struct WriterPosition {
   std::string cluster;
-  std::uint64_t epoch = 0;  // from AcquireEpoch
+  std::uint64_t epoch = 0;  // from AcquireEpoch, for the same role
   std::string instance;     // of the spool or process that numbered the batch
-  std::uint64_t seq = 0;    // dense from 1 within `instance`
+  std::uint64_t seq = 0;    // dense from 1 within `instance` and role
+  WriterRole role = WriterRole::kData;
 };
 
 enum class ApplyResult {
@@ -102,14 +110,15 @@ class StateStore {
  public:
   virtual ~StateStore() = default;
 
-  // All writes or none, and only while `position` is the cluster's writer. Remembers the position.
+  // All writes or none, and only while `position` is the cluster's writer in its role. Remembers the position.
   virtual absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const std::vector<Write>& writes) = 0;
-  // All writes or none, for documents that have one writer by construction (specs, registries, policies: the leader).
+  // All writes or none, for documents that have one writer by construction (registries, policies: the leader).
   virtual absl::Status Commit(const std::vector<Write>& writes) = 0;
 
-  // Makes the caller the cluster's writer: stores and returns max(stored + 1, now_ms). Older epochs are fenced from
-  // then on. The position of a known instance is kept.
-  virtual absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, std::int64_t now_ms) = 0;
+  // Makes the caller the cluster's writer in that role: stores and returns max(stored + 1, now_ms). Older epochs of the
+  // role are fenced from then on. The position of a known instance is kept.
+  virtual absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, WriterRole role,
+                                                     std::int64_t now_ms) = 0;
 
   virtual absl::StatusOr<std::optional<std::string>> Get(const std::string& key) = 0;
   virtual absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& key) = 0;

@@ -116,8 +116,8 @@ std::string PlainCommands(const std::string& cluster, const model::ClusterSnapsh
   send({"SET", keys::Cluster(cluster, "status"),
         documents::Status({model::Health::kHealthy, "Cluster is reachable"}, now)});
   send({"HSET", keys::Cluster(cluster, "meta"), "last_update", now});
-  send({"HSET", keys::Writer(cluster), "epoch", std::to_string(epoch), "instance", "bench", "state_seq",
-        std::to_string(seq)});
+  send({"HSET", keys::Writer(cluster, WriterRole::kData), "epoch", std::to_string(epoch), "instance", "bench",
+        "state_seq", std::to_string(seq)});
   return out;
 }
 

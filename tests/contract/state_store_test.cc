@@ -96,9 +96,12 @@ std::unique_ptr<Backend> MakeBackend(const std::string& name) {
   if (backend == nullptr) return;                                                                             \
   [[maybe_unused]] StateStore& store = backend->store()
 
+constexpr WriterRole kData = WriterRole::kData;
+constexpr WriterRole kSpec = WriterRole::kSpec;
+
 WriterPosition Writer(StateStore& store, const std::string& cluster, std::uint64_t seq,
                       const std::string& instance = "i1") {
-  const auto epoch = store.AcquireEpoch(cluster, 1000);
+  const auto epoch = store.AcquireEpoch(cluster, kData, 1000);
   REQUIRE(epoch.ok());
   return {cluster, *epoch, instance, seq};
 }
@@ -246,7 +249,7 @@ TEST_CASE("a batch is applied once") {
     p = Writer(store, "c", 1, "i2");
     CHECK(Apply(store, p, {SetString{"k", "new", {}}}) == ApplyResult::kApplied);
     CHECK(Text(store, "k") == "new");
-    CHECK(store.HashGetAll(keys::Writer("c"))->at("state_seq") == "1");
+    CHECK(store.HashGetAll(keys::Writer("c", kData))->at("state_seq") == "1");
   }
   SECTION("a batch without writes moves the position") {
     p.seq = 6;
@@ -262,22 +265,55 @@ TEST_CASE("only the newest writer writes") {
   CHECK(old_writer.epoch == 1000);  // the hub's clock
   WriterPosition new_writer = Writer(store, "c", 2);
   CHECK(new_writer.epoch == 1001);  // the clock stood still
-  CHECK(*store.AcquireEpoch("other", 5) == 5);
+  CHECK(*store.AcquireEpoch("other", kData, 5) == 5);
   CHECK(Apply(store, old_writer, {SetString{"k", "old", {}}}) == ApplyResult::kFenced);
   CHECK(Apply(store, new_writer, {SetString{"k", "new", {}}}) == ApplyResult::kApplied);
   new_writer.epoch += 1;  // never issued
   new_writer.seq += 1;
   CHECK(Apply(store, new_writer, {SetString{"k", "forged", {}}}) == ApplyResult::kFenced);
   CHECK(Text(store, "k") == "new");
-  CHECK(*store.AcquireEpoch("c", 1'900'000'000'123) == 1'900'000'000'123);
-  CHECK(*store.AcquireEpoch("c", 7) == 1'900'000'000'124);
+  CHECK(*store.AcquireEpoch("c", kData, 1'900'000'000'123) == 1'900'000'000'123);
+  CHECK(*store.AcquireEpoch("c", kData, 7) == 1'900'000'000'124);
 
   SECTION("a deleted cluster fences its writer") {
     const WriterPosition p = Writer(store, "c", 9);
-    REQUIRE(store.Commit({Delete{keys::Writer("c")}}).ok());
+    REQUIRE(store.Commit({Delete{keys::Writer("c", kData)}}).ok());
     CHECK(Apply(store, p, {SetString{"k", "undead", {}}}) == ApplyResult::kFenced);
     CHECK(Text(store, "k") == "new");
   }
+}
+
+TEST_CASE("a cluster's roles have a writer each") {
+  ON_EVERY_BACKEND;
+  WriterPosition data = Writer(store, "c", 5);
+  WriterPosition spec{"c", *store.AcquireEpoch("c", kSpec, 1000), "leader", 1, kSpec};
+  CHECK(data.epoch == 1000);
+  CHECK(spec.epoch == 1000);  // counts by itself
+  CHECK(Apply(store, data, {SetString{"data", "1", {}}}) == ApplyResult::kApplied);
+  CHECK(Apply(store, spec, {SetString{"spec", "1", {}}}) == ApplyResult::kApplied);
+  CHECK(Apply(store, spec, {SetString{"spec", "again", {}}}) == ApplyResult::kRepeated);
+
+  // A new leader takes the spec; the data's writer does not notice.
+  WriterPosition successor{"c", *store.AcquireEpoch("c", kSpec, 1000), "successor", 1, kSpec};
+  CHECK(successor.epoch == 1001);
+  CHECK(Apply(store, successor, {SetString{"spec", "2", {}}}) == ApplyResult::kApplied);
+  spec.seq = 2;
+  CHECK(Apply(store, spec, {SetString{"spec", "late", {}}}) == ApplyResult::kFenced);
+  data.seq = 6;
+  CHECK(Apply(store, data, {SetString{"data", "2", {}}}) == ApplyResult::kApplied);
+  CHECK(Text(store, "spec") == "2");
+  CHECK(Text(store, "data") == "2");
+
+  // And the other way round. An epoch of one role is none of the other.
+  const WriterPosition stream = Writer(store, "c", 1, "stream");
+  data.seq = 7;
+  CHECK(Apply(store, data, {}) == ApplyResult::kFenced);
+  successor.seq = 2;
+  CHECK(Apply(store, successor, {}) == ApplyResult::kApplied);
+  CHECK(*store.AcquireEpoch("c", kSpec, 5000) == 5000);
+  CHECK(Apply(store, {"c", 5000, "leader", 9, kData}, {SetString{"data", "forged", {}}}) == ApplyResult::kFenced);
+  CHECK(Apply(store, stream, {SetString{"data", "3", {}}}) == ApplyResult::kApplied);
+  CHECK(Text(store, "data") == "3");
 }
 
 TEST_CASE("two hubs that fight over a cluster never mix their writes") {
@@ -287,7 +323,7 @@ TEST_CASE("two hubs that fight over a cluster never mix their writes") {
   std::atomic<bool> failed{false};
   const auto hub = [&](const std::string& instance) {
     for (int round = 0; round < 30; ++round) {
-      const auto epoch = store.AcquireEpoch("c", 1);
+      const auto epoch = store.AcquireEpoch("c", kData, 1);
       if (!epoch.ok()) {
         failed = true;
         return;

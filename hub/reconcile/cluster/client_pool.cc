@@ -28,7 +28,7 @@ absl::StatusOr<ClientPool::Client> ClientPool::Get(const kube::ObjectKey& key, c
 
   auto created = factory_.Create(key.name, target);
   if (!created.ok()) {
-    Forget(key);  // so that the next Get counts as a new target again
+    Drop(key);  // so that the next Get counts as a new target again
     return created.status();
   }
   client.api = *std::move(created);
@@ -41,6 +41,11 @@ absl::StatusOr<ClientPool::Client> ClientPool::Get(const kube::ObjectKey& key, c
 }
 
 void ClientPool::Forget(const kube::ObjectKey& key) {
+  Drop(key);
+  factory_.Forget(key.name);
+}
+
+void ClientPool::Drop(const kube::ObjectKey& key) {
   std::shared_ptr<kube::KubeApi> last;
   base::MutexLock lock(mu_);
   if (const auto found = entries_.find(key); found != entries_.end()) {

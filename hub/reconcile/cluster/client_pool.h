@@ -31,6 +31,8 @@ class KubeClientFactory {
   // `cluster` names the client in metrics. kInvalidArgument: the target cannot make a client (a broken ca.crt).
   virtual absl::StatusOr<std::shared_ptr<kube::KubeApi>> Create(const std::string& cluster,
                                                                 const ClientTarget& target) = 0;
+  // The cluster was deleted: drops what is kept by its name (time series).
+  virtual void Forget(const std::string& cluster) = 0;
 };
 
 // One client and one circuit breaker per connection, keyed by namespace/name and valid for exactly one content: a
@@ -55,7 +57,7 @@ class ClientPool {
 
   // The client for `target`, made when need be. Errors are those of the factory.
   absl::StatusOr<Client> Get(const kube::ObjectKey& key, const ClientTarget& target);
-  // The connection was deleted. Calls that still run keep their client.
+  // The connection was deleted: the factory forgets it too. Calls that still run keep their client.
   void Forget(const kube::ObjectKey& key);
   // Drops clients that were not asked for within Options::idle. Cheap; called with every pass.
   void DropIdle();
@@ -69,6 +71,8 @@ class ClientPool {
     std::shared_ptr<base::CircuitBreaker> breaker;
     base::SteadyTime used{};
   };
+
+  void Drop(const kube::ObjectKey& key);
 
   KubeClientFactory& factory_;
   const base::Clock& clock_;

@@ -82,9 +82,14 @@ PullMetrics::PullMetrics(telemetry::Registry& registry)
 // Confined to the passes of its key, of which there is one at a time.
 struct ClusterReconciler::Cluster {
   std::string uid;
-  std::string endpoint;  // the data is of; empty: not known yet
-  // The writer's position (delivery.md 2); epoch 0: to be acquired.
-  std::uint64_t epoch = 0, seq = 0;
+  std::string endpoint;            // what is known below is of; empty: nothing is known yet
+  std::string stored_endpoint;     // what the store holds is of, and the status says so; empty: not known
+  bool status_is_foreign = false;  // the object's status still tells what was read at another endpoint
+  // The writers' positions (delivery.md 2), by role; epoch 0: to be acquired.
+  struct Writer {
+    std::uint64_t epoch = 0, seq = 0;
+  };
+  std::map<store::WriterRole, Writer> writers;
   // When what is read rarely was last read and stored.
   std::optional<base::SteadyTime> info_stored, operators_stored;
   // The Secret as last read.
@@ -153,6 +158,7 @@ std::shared_ptr<ClusterReconciler::Cluster> ClusterReconciler::Remember(const Cl
   // New to this process, or another object of the same name: the status tells what an earlier process knew.
   cluster = std::make_shared<Cluster>();
   cluster->uid = connection.meta.uid;
+  cluster->endpoint = cluster->stored_endpoint = connection.status["endpoint"].StringOr();
   cluster->last_sync = base::ParseRfc3339(connection.status["lastSyncTime"].StringOr());
   // A time to come (the clock was set back, or somebody wrote it) would look fresh for ever.
   if (cluster->last_sync > deps_.clock.Now()) cluster->last_sync.reset();
@@ -180,7 +186,7 @@ void ClusterReconciler::Forget(const kube::ObjectKey& key) {
 absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectKey& key, std::stop_token stop) {
   pool_.DropIdle();
   const std::optional<ClusterConnection> connection = objects_.connection(key);
-  if (!connection.has_value()) return Gone(key);
+  if (!connection.has_value()) return Gone(key, stop);
   if (connection->meta.deleting()) return Deleting(*connection, stop);
   if (const absl::Status kept = KeepFinalizer(*connection, stop); !kept.ok()) {
     return FinalizerRefused(*connection, kept, stop);
@@ -195,13 +201,18 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
       cluster->last_sync.reset();
       cluster->facts.reset();
       cluster->facts_read.reset();
+      cluster->status_is_foreign = true;
     }
     cluster->endpoint = pass.judgement.endpoint;
   }
   return IsPaused(*connection) ? Paused(pass) : Live(pass);
 }
 
-absl::StatusOr<runtime::Result> ClusterReconciler::Gone(const kube::ObjectKey& key) {
+absl::StatusOr<runtime::Result> ClusterReconciler::Gone(const kube::ObjectKey& key, std::stop_token stop) {
+  // The key may come from the store, where another replica put the cluster of an object our cache has not seen yet.
+  const auto object = deps_.hub.Get(kube::kClusterConnections, key, HubCall(stop));
+  if (object.ok()) return runtime::Result{kHubTrouble};
+  if (!kube::IsNotFound(object.status())) return base::Annotate(object.status(), "making sure that the object is gone");
   if (const absl::Status status = deps_.store.Remove(key.name); !status.ok()) {
     log_.Warn("data of a deleted cluster cannot be removed yet",
               {{"cluster", key.name}, {"error", log::ToText(status)}});
@@ -321,9 +332,10 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Live(Pass& pass) {
   Cluster& cluster = pass.cluster;
   const std::string sync_now(Annotation(pass.connection, kSyncNowAnnotation));
   pass.forced = !sync_now.empty() && sync_now != cluster.sync_now;
-  cluster.sync_now = sync_now;
 
   pass.store = StoreSpec(pass);
+  if (pass.superseded) return runtime::Result{kHubTrouble};
+  cluster.sync_now = sync_now;
   pass.failure = Observe(pass);
   if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
 
@@ -348,11 +360,14 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Live(Pass& pass) {
   findings.last_attempt = cluster.last_attempt;
   findings.interval = pass.judgement.timing.interval;
   findings.generation = pass.connection.meta.generation;
+  findings.endpoint = cluster.stored_endpoint;
+  findings.forget_old = cluster.status_is_foreign;
   if (pass.has_data()) findings.snapshot = &pass.pull.snapshot;
   auto conditions = NextConditions(cluster.conditions, findings, deps_.clock.Now());
   json::Value desired = BuildStatus(findings, conditions);
   if (pass.store.ok()) cluster.reported = pass.to_report();  // otherwise the event is still owed
   const bool published = Publish(pass, std::move(desired), std::move(conditions));
+  if (published) cluster.status_is_foreign = false;
 
   const std::chrono::milliseconds next = NextRun(pass);
   cluster.passed_before = true;
@@ -471,19 +486,6 @@ std::optional<Failure> ClusterReconciler::CallCluster(Pass& pass, const ClientPo
   return std::nullopt;
 }
 
-absl::Status ClusterReconciler::StoreSpec(const Pass& pass) {
-  const ClusterConnectionSpec& spec = pass.connection.spec;
-  store::ClusterSpec out;
-  out.display_name = spec.display_name;
-  out.endpoint = spec.endpoint;
-  out.credentials_name = spec.credentials_name;
-  out.credentials_namespace = spec.credentials_namespace;
-  out.labels = spec.labels;
-  out.interval_seconds = spec.interval_seconds;
-  out.timeout_seconds = spec.timeout_seconds;
-  return deps_.store.PutSpec(pass.name(), out);
-}
-
 std::vector<store::ClusterEvent> ClusterReconciler::EventsOf(const Pass& pass) const {
   if (pass.cluster.reported == pass.to_report()) return {};
   std::string data;
@@ -503,46 +505,72 @@ absl::StatusOr<bool> ClusterReconciler::StillOurs(const Pass& pass) const {
   ClusterConnection now;
   RETURN_IF_ERROR(
       json::Parser().Parse(*object, [&](json::Cursor root) { return ReadClusterConnection(root, meta, now); }));
-  return meta.uid == pass.connection.meta.uid && !meta.deleting();
+  const kube::ObjectMeta& known = pass.connection.meta;
+  return meta.uid == known.uid && meta.generation == known.generation && !meta.deleting();
 }
 
-absl::Status ClusterReconciler::ApplyAsWriter(Pass& pass, const model::ClusterSnapshot& snapshot) {
-  Cluster& cluster = pass.cluster;
-  const std::chrono::seconds interval = pass.judgement.timing.interval;
-  const store::Cadence cadence{interval, std::max(interval, options_.operator_interval)};
-  const store::ClusterStatus status{pass.verdict.health, pass.verdict.message};
+absl::Status ClusterReconciler::WriteAs(Pass& pass, store::WriterRole role, FencedWrite write) {
+  Cluster::Writer& writer = pass.cluster.writers[role];
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (cluster.epoch == 0) {
-      ASSIGN_OR_RETURN(cluster.epoch, deps_.store.AcquireEpoch(pass.name()));
+    if (writer.epoch == 0) {
+      ASSIGN_OR_RETURN(writer.epoch, deps_.store.AcquireEpoch(pass.name(), role));
     }
-    const store::WriterPosition position{pass.name(), cluster.epoch, options_.instance, ++cluster.seq};
     ASSIGN_OR_RETURN(const store::ApplyResult applied,
-                     deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass)));
-    if (applied != store::ApplyResult::kFenced) {
-      cluster.stored = pass.to_report();
-      return absl::OkStatus();
-    }
+                     write({pass.name(), writer.epoch, options_.instance, ++writer.seq, role}));
+    if (applied != store::ApplyResult::kFenced) return absl::OkStatus();
     // Another writer came in between, the cluster was removed, or the store lost what it knew. A hub that is no longer
     // the leader is being stopped; the leader takes over again, and reads all anew. The epoch stays until the API
-    // server, not our cache, said that the object is there.
+    // server, not our cache, said that the object is there as this pass knows it.
     if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
     ASSIGN_OR_RETURN(const bool ours, StillOurs(pass));
     if (!ours) {
       pass.superseded = true;
-      return absl::AbortedError("the object is gone or being deleted");
+      return absl::AbortedError("the object has changed, is gone or being deleted");
     }
     log_.Warn("another writer was at the cluster's data, taking over", {{"cluster", pass.name()}});
-    cluster.epoch = 0;
-    cluster.info_stored.reset();
-    cluster.operators_stored.reset();
+    writer.epoch = 0;
+    pass.cluster.info_stored.reset();
+    pass.cluster.operators_stored.reset();
   }
   return absl::AbortedError("another hub keeps writing this cluster's data: check that only one hub uses the store");
+}
+
+absl::Status ClusterReconciler::StoreSpec(Pass& pass) {
+  Cluster& cluster = pass.cluster;
+  if (!cluster.stored_endpoint.empty() && cluster.stored_endpoint != cluster.endpoint) {
+    RETURN_IF_ERROR(WriteAs(pass, store::WriterRole::kData,
+                            [&](const store::WriterPosition& position) { return deps_.store.DropData(position); }));
+  }
+  const ClusterConnectionSpec& spec = pass.connection.spec;
+  store::ClusterSpec out;
+  out.display_name = spec.display_name;
+  out.endpoint = spec.endpoint;
+  out.credentials_name = spec.credentials_name;
+  out.credentials_namespace = spec.credentials_namespace;
+  out.labels = spec.labels;
+  out.interval_seconds = spec.interval_seconds;
+  out.timeout_seconds = spec.timeout_seconds;
+  RETURN_IF_ERROR(WriteAs(pass, store::WriterRole::kSpec,
+                          [&](const store::WriterPosition& position) { return deps_.store.PutSpec(position, out); }));
+  cluster.stored_endpoint = cluster.endpoint;
+  return absl::OkStatus();
+}
+
+absl::Status ClusterReconciler::StoreSnapshot(Pass& pass, const model::ClusterSnapshot& snapshot) {
+  const std::chrono::seconds interval = pass.judgement.timing.interval;
+  const store::Cadence cadence{interval, std::max(interval, options_.operator_interval)};
+  const store::ClusterStatus status{pass.verdict.health, pass.verdict.message};
+  RETURN_IF_ERROR(WriteAs(pass, store::WriterRole::kData, [&](const store::WriterPosition& position) {
+    return deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass));
+  }));
+  pass.cluster.stored = pass.to_report();
+  return absl::OkStatus();
 }
 
 absl::Status ClusterReconciler::StoreData(Pass& pass) {
   Cluster& cluster = pass.cluster;
   const model::ClusterSnapshot& snapshot = pass.pull.snapshot;
-  RETURN_IF_ERROR(ApplyAsWriter(pass, snapshot));
+  RETURN_IF_ERROR(StoreSnapshot(pass, snapshot));
   if (snapshot.info.has_value()) cluster.info_stored = deps_.clock.Steady();
   if (snapshot.operators.has_value()) cluster.operators_stored = deps_.clock.Steady();
   cluster.last_sync = pass.now;
@@ -556,12 +584,7 @@ absl::Status ClusterReconciler::StoreFailure(Pass& pass) {
   if (!pass.attempted && cluster.stored == pass.to_report() && pass.breaker_opens_in.has_value()) {
     return absl::OkStatus();
   }
-  // A hub that was the writer says so as the writer: one that was replaced meanwhile must not spoil its successor's
-  // status. The snapshot is empty: data stays as it is.
-  if (cluster.epoch != 0) return ApplyAsWriter(pass, model::ClusterSnapshot());
-  RETURN_IF_ERROR(deps_.store.PutStatus(pass.name(), {pass.verdict.health, pass.verdict.message}, EventsOf(pass)));
-  cluster.stored = pass.to_report();
-  return absl::OkStatus();
+  return StoreSnapshot(pass, model::ClusterSnapshot());  // an empty one: data stays as it is
 }
 
 bool ClusterReconciler::Publish(Pass& pass, json::Value desired, std::vector<runtime::Condition> conditions) {
@@ -596,7 +619,9 @@ std::chrono::milliseconds ClusterReconciler::NextRun(const Pass& pass) {
   if (pass.breaker_opens_in.has_value()) {
     wait = *pass.breaker_opens_in + std::chrono::milliseconds(1);
   } else if (pass.failure.has_value()) {
-    wait = std::min<std::chrono::duration<double>>(wait, kLongestRetry);
+    // The hub's own API server was in the way when nobody is needed and yet the cluster was not called.
+    const bool hub_trouble = !pass.attempted && !pass.failure->needs_person;
+    wait = std::min<std::chrono::duration<double>>(wait, hub_trouble ? kHubTrouble : kLongestRetry);
   } else if (!pass.cluster.passed_before) {
     // All clusters had their first pass at once, when the hub started: spread the second ones.
     return std::chrono::duration_cast<std::chrono::milliseconds>(wait * (0.5 + random / 2));

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include <absl/functional/function_ref.h>
+
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/random.h"
@@ -103,7 +105,8 @@ class ClusterReconciler final : public runtime::Reconciler {
   std::shared_ptr<Cluster> Remember(const ClusterConnection& connection);
   void Forget(const kube::ObjectKey& key);
 
-  absl::StatusOr<runtime::Result> Gone(const kube::ObjectKey& key);
+  // Our cache has no such object.
+  absl::StatusOr<runtime::Result> Gone(const kube::ObjectKey& key, std::stop_token stop);
   absl::StatusOr<runtime::Result> Deleting(const ClusterConnection& connection, std::stop_token stop);
   // The finalizer cannot be changed: says so on the object; nothing else can be done for it.
   absl::StatusOr<runtime::Result> FinalizerRefused(const ClusterConnection& connection, const absl::Status& status,
@@ -115,13 +118,18 @@ class ClusterReconciler final : public runtime::Reconciler {
   std::optional<Failure> Observe(Pass& pass);
   std::optional<Failure> ReadCredentials(Pass& pass);
   std::optional<Failure> CallCluster(Pass& pass, const ClientPool::Client& client);
-  // Writes as the cluster's writer; a newer writer is replaced only while the object is still ours to serve.
-  absl::Status ApplyAsWriter(Pass& pass, const model::ClusterSnapshot& snapshot);
-  // The object exists at the API server, with the pass's uid and not being deleted.
+  // Writes as the cluster's writer in that role; a newer writer is replaced only while the object is still ours to
+  // serve.
+  using FencedWrite = absl::FunctionRef<absl::StatusOr<store::ApplyResult>(const store::WriterPosition& position)>;
+  absl::Status WriteAs(Pass& pass, store::WriterRole role, FencedWrite write);
+  // The object is at the API server as the pass knows it, and not being deleted.
   absl::StatusOr<bool> StillOurs(const Pass& pass) const;
+  // Spec and labels; drops what is stored of another endpoint first.
+  absl::Status StoreSpec(Pass& pass);
+  // Status and events, with what `snapshot` holds.
+  absl::Status StoreSnapshot(Pass& pass, const model::ClusterSnapshot& snapshot);
   absl::Status StoreData(Pass& pass);
   absl::Status StoreFailure(Pass& pass);
-  absl::Status StoreSpec(const Pass& pass);
   std::vector<store::ClusterEvent> EventsOf(const Pass& pass) const;
   // False: the write failed, come back soon.
   bool Publish(Pass& pass, json::Value desired, std::vector<runtime::Condition> conditions);

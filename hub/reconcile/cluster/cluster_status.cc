@@ -40,6 +40,8 @@ std::string_view HealthyStatus(model::Health health) {
   return "Unknown";
 }
 
+json::Value TextOrNull(const std::string& text) { return text.empty() ? json::Value() : json::Value(text); }
+
 bool GetsData(model::Phase phase) { return phase == model::Phase::kConnected || phase == model::Phase::kDegraded; }
 
 }  // namespace
@@ -121,6 +123,13 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
       findings.last_sync.has_value() ? json::Value(base::FormatSeconds(*findings.last_sync)) : json::Value();
   if (findings.last_attempt.has_value())
     status.Mutable("lastAttemptTime") = base::FormatSeconds(*findings.last_attempt);
+  if (!findings.endpoint.empty()) status.Mutable("endpoint") = findings.endpoint;
+  if (findings.forget_old) {
+    for (const char* member :
+         {"nodes", "nodesReady", "namespaces", "pods", "podsRunning", "deployments", "version", "platform"}) {
+      status.Mutable(member) = json::Value();
+    }
+  }
   if (findings.snapshot == nullptr) return status;
 
   const model::ClusterSnapshot& snapshot = *findings.snapshot;
@@ -137,8 +146,8 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
     status.Mutable("namespaces") = static_cast<std::int64_t>(snapshot.namespaces->size());
   }
   if (snapshot.info.has_value()) {
-    status.Mutable("version") = snapshot.info->version;
-    status.Mutable("platform") = snapshot.info->platform;
+    status.Mutable("version") = TextOrNull(snapshot.info->version);
+    status.Mutable("platform") = TextOrNull(snapshot.info->platform);
   }
   return status;
 }

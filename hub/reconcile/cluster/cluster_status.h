@@ -31,6 +31,8 @@ struct Findings {
   std::optional<base::SystemTime> last_attempt;  // when the cluster was last asked
   std::chrono::seconds interval{30};
   std::int64_t generation = 0;
+  std::string endpoint;     // what is stored is of; empty: not known
+  bool forget_old = false;  // what the status says was read at another endpoint: what this pass does not know goes
   const model::ClusterSnapshot* snapshot = nullptr;  // of this pass, when it read one; borrowed
 };
 
@@ -38,8 +40,8 @@ struct Findings {
 std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> conditions, const Findings& findings,
                                                base::SystemTime now);
 
-// Members of the status; what this pass does not know is not named and so stays. lastSyncTime is null when
-// nothing of this cluster is stored.
+// Members of the status; what this pass does not know is not named and so stays (but Findings::forget_old).
+// lastSyncTime is null when nothing of this cluster is stored.
 json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Condition>& conditions);
 // Members that may lag (runtime::StatusUpdate::routine).
 std::vector<std::string> RoutineMembers();

@@ -29,13 +29,13 @@ bool IsReady(const model::Node& node) {
   if (node.status == model::NodeStatus::kReady) return true;
   // SchedulingDisabled says nothing about the kubelet: a cordoned node may never have reported.
   return node.status == model::NodeStatus::kSchedulingDisabled &&
-         std::any_of(node.conditions.begin(), node.conditions.end(), [](const model::NodeCondition& condition) {
+         std::any_of(node.conditions.begin(), node.conditions.end(), [](const model::Condition& condition) {
            return condition.type == "Ready" && condition.status == "True";
          });
 }
 
 std::string NameNode(const model::Node& node) {
-  for (const model::NodeCondition& condition : node.conditions) {
+  for (const model::Condition& condition : node.conditions) {
     if (condition.type == "Ready" && !condition.reason.empty())
       return fmt::format("{} ({})", node.name, condition.reason);
   }

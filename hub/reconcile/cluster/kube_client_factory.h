@@ -16,6 +16,7 @@ class HttpKubeClientFactory final : public KubeClientFactory {
 
   absl::StatusOr<std::shared_ptr<kube::KubeApi>> Create(const std::string& cluster,
                                                         const ClientTarget& target) override;
+  void Forget(const std::string& cluster) override { options_.metrics.Forget(cluster); }
 
  private:
   const kube::HttpKubeApi::Options options_;

@@ -110,6 +110,23 @@ TEST_CASE("an error of the visitor ends the list with it") {
   CHECK(seen == 3);
 }
 
+TEST_CASE("a list that never ends is data loss, one of the allowed length is not") {
+  Fixture f(0);
+  const int pages = GENERATE(kMaxListPages, kMaxListPages + 1, 10 * kMaxListPages);
+  // Always another token, in a circle: no page leads to itself.
+  f.api.on_page = [&](int page) {
+    f.api.answer = ListPage{"5", page + 1 == pages ? "" : fmt::format("5:{}", page % 3)};
+  };
+  const auto listed = f.Names();
+  if (pages == kMaxListPages) {
+    CHECK(listed.ok());
+  } else {
+    CHECK(listed.status().code() == absl::StatusCode::kDataLoss);
+    CHECK_THAT(std::string(listed.status().message()), Catch::Contains("list of pods does not end"));
+  }
+  CHECK(f.api.lists().size() == kMaxListPages);
+}
+
 TEST_CASE("a list that leads to itself or has no version is data loss") {
   Fixture f;
   SECTION("same token again") { f.api.answer = ListPage{"5", "5:1"}; }

@@ -42,7 +42,7 @@ TEST_CASE("every field of a ClusterVersion is read") {
   CHECK(info.version_started_time == "2031-04-01T00:00:00Z");
   CHECK(info.version_completion_time == "2031-04-01T01:00:00Z");
   CHECK(info.conditions.size() == 3);
-  CHECK(info.conditions[0] == model::ClusterInfoCondition{"Available", "True", "done", "R"});
+  CHECK(info.conditions[0] == model::Condition{"Available", "True", "R", "done", std::nullopt});
   CHECK(info.is_available);
   CHECK(info.is_degraded);
   CHECK_FALSE(info.is_progressing);

@@ -38,8 +38,8 @@ TEST_CASE("every field of a cluster operator is read") {
   CHECK(read.version == "4.16.3");
   CHECK(read.last_transition == base::ParseRfc3339("2031-04-03T00:00:00Z"));
   CHECK(read.conditions.size() == 3);
-  CHECK(read.conditions[0] == model::ClusterOperatorCondition{"Available", "True", "AsExpected", "fine",
-                                                              base::ParseRfc3339("2031-04-01T00:00:00Z")});
+  CHECK(read.conditions[0] ==
+        model::Condition{"Available", "True", "AsExpected", "fine", base::ParseRfc3339("2031-04-01T00:00:00Z")});
   CHECK(read.versions == std::vector<model::ClusterOperator::Version>{{"coredns", "1.11"}, {"operator", "4.16.3"}});
   CHECK(read.related_objects ==
         std::vector<model::ClusterOperator::RelatedObject>{{"", "namespaces", "", "openshift-dns"},

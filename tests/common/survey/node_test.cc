@@ -50,10 +50,9 @@ TEST_CASE("every field of a node is read") {
   CHECK(node.labels.at("zone") == "b");
   CHECK(node.annotations == model::Labels{{"cluster/machine", "openshift-machine-api/w1"}});
   CHECK(node.taints == std::vector<model::Taint>{{"dedicated", "ml", "NoSchedule"}, {"spot", "", "NoExecute"}});
-  CHECK(node.conditions ==
-        std::vector<model::NodeCondition>{{"MemoryPressure", "False", "KubeletHasSufficientMemory", "enough",
-                                           base::ParseRfc3339("2031-04-01T00:00:00Z")},
-                                          {"Ready", "True", "KubeletReady", "posting", std::nullopt}});
+  CHECK(node.conditions == std::vector<model::Condition>{{"MemoryPressure", "False", "KubeletHasSufficientMemory",
+                                                          "enough", base::ParseRfc3339("2031-04-01T00:00:00Z")},
+                                                         {"Ready", "True", "KubeletReady", "posting", std::nullopt}});
   CHECK(node.cpu_capacity == 8);
   CHECK(node.cpu_allocatable == 7.5);
   CHECK(node.memory_capacity == 33744195584);

@@ -100,6 +100,69 @@ TEST_CASE("requests of a pod are what the scheduler reserves") {
   }
 }
 
+TEST_CASE("a container that is resized in place counts with the larger of what it has and what it asks for") {
+  // One container that asks for 1 CPU and 1Gi, one sidecar, one ordinary init container.
+  const std::string spec =
+      R"({"initContainers":[{"name":"proxy","restartPolicy":"Always","resources":{"requests":{"cpu":"100m"}}},
+                            {"name":"setup","resources":{"requests":{"cpu":"1"}}}],
+          "containers":[{"name":"app","resources":{"requests":{"cpu":"1","memory":"1Gi"}}}]})";
+  struct Case {
+    const char* name;
+    std::string status;
+    const char* cpu;
+    const char* memory;
+  };
+  const std::vector<Case> cases = {
+      {"as asked for", R"({"containerStatuses":[{"name":"app","resources":{"requests":{"cpu":"1","memory":"1Gi"}}}]})",
+       "1100m", "1Gi"},
+      {"growing: not granted yet",
+       R"({"containerStatuses":[{"name":"app","resources":{"requests":{"cpu":"500m","memory":"512Mi"}},
+                                 "allocatedResources":{"cpu":"500m","memory":"512Mi"}}]})",
+       "1100m", "1Gi"},
+      {"shrinking: still in force", R"({"containerStatuses":[{"name":"app","resources":{"requests":{"cpu":"3"}}}]})",
+       "3100m", "1Gi"},
+      {"allocated, not yet in force",
+       R"({"containerStatuses":[{"resources":{"requests":{"cpu":"1"}},
+                                 "allocatedResources":{"cpu":"2","memory":"4Gi"},"name":"app"}]})",
+       "2100m", "4Gi"},
+      {"infeasible: what is asked for does not count",
+       R"({"conditions":[{"type":"Ready","reason":"x"},{"type":"PodResizePending","reason":"Infeasible"}],
+           "containerStatuses":[{"name":"app","resources":{"requests":{"cpu":"500m","memory":"512Mi"}},
+                                 "allocatedResources":{"cpu":"600m"}}]})",
+       "1100m", "512Mi"},
+      {"infeasible, said by a server before 1.33",
+       R"({"resize":"Infeasible","containerStatuses":[{"name":"app","resources":{"requests":{"memory":"2Gi"}}}]})",
+       "1100m", "2Gi"},
+      {"deferred: it counts",
+       R"({"conditions":[{"type":"PodResizePending","reason":"Deferred"}],
+           "containerStatuses":[{"name":"app","resources":{"requests":{"cpu":"500m"}}}]})",
+       "1100m", "1Gi"},
+      {"no resources in the status: the node knows no resize",
+       R"({"containerStatuses":[{"name":"app","allocatedResources":{"cpu":"9"}},
+                                {"name":"app","resources":null,"allocatedResources":{"cpu":"9"}}]})",
+       "1100m", "1Gi"},
+      {"a sidecar is resized, an ordinary init container never",
+       R"({"initContainerStatuses":[{"name":"setup","resources":{"requests":{"cpu":"8"}}},
+                                    {"name":"proxy","resources":{"requests":{"cpu":"400m"}}}]})",
+       "1400m", "1Gi"},
+      {"statuses in another order, and of containers that are not there",
+       R"({"containerStatuses":[{"name":"zz","resources":{"requests":{"cpu":"9"}}},
+                                {"name":"app","resources":{"requests":{"cpu":"3"}}},
+                                {"name":"aa","resources":{"requests":{"cpu":"9"}}}]})",
+       "3100m", "1Gi"},
+  };
+  const bool status_first = GENERATE(false, true);
+  for (const auto& c : cases) {
+    DYNAMIC_SECTION(c.name << (status_first ? ", status first" : "")) {
+      const auto [pod, odd] = ReadFrom(status_first ? R"({"status":)" + c.status + R"(,"spec":)" + spec + "}"
+                                                    : R"({"spec":)" + spec + R"(,"status":)" + c.status + "}");
+      CHECK(pod.requests.cpu == Amount(c.cpu));
+      CHECK(pod.requests.memory == Amount(c.memory));
+      CHECK(odd == Unreadable{});
+    }
+  }
+}
+
 TEST_CASE("a pod's node and phase are read") {
   struct Case {
     const char* json;
@@ -140,6 +203,11 @@ TEST_CASE("odd fields of a pod count as absent and bad quantities as zero, count
       {R"({"spec":{"containers":[{"resources":{"requests":{"cpu":"lots","memory":""}}}]}})", 2},
       {R"({"spec":{"containers":[{"resources":{"requests":{"cpu":null,"memory":{"Gi":1}}}}]}})", 2},
       {R"({"spec":{"overhead":{"cpu":true},"resources":{"requests":{"cpu":"1x"}}}})", 2},
+      {R"({"spec":{"containers":[{"name":7}]},"status":{"conditions":["x",{"type":1}],"resize":{},
+           "containerStatuses":[null,3,{"name":[],"resources":"x"},{"resources":{"requests":[1]}}]}})",
+       0},
+      {R"({"status":{"containerStatuses":[{"resources":{"requests":{"cpu":"lots"}},"allocatedResources":{"cpu":"1x"}}]}})",
+       2},
   };
   for (const auto& c : cases) {
     CAPTURE(c.json);

@@ -242,7 +242,9 @@ TEST_CASE("a list that fails is an error that says which, never empty data") {
       {"deployments", ServerError(404, "NotFound"), absl::StatusCode::kNotFound},
       {"subscriptions", ServerError(403, "Forbidden"), absl::StatusCode::kPermissionDenied},
       {"subscriptions", ServerError(500), absl::StatusCode::kUnavailable},
+      {"subscriptions", ServerError(404), absl::StatusCode::kNotFound},
       {"clusteroperators", ServerError(503), absl::StatusCode::kUnavailable},
+      {"clusteroperators", ServerError(404), absl::StatusCode::kNotFound},
   };
   for (const auto& c : cases) {
     CAPTURE(c.resource, c.status.ToString());
@@ -261,6 +263,19 @@ TEST_CASE("a list that fails is an error that says which, never empty data") {
     CHECK(std::string(status.message()).find("listing ") == 0);
     CHECK(kube::GetApiError(status).has_value() == kube::GetApiError(c.status).has_value());
   }
+}
+
+TEST_CASE("a kind that its group no longer has is an empty list") {
+  FakeKubeApi api;
+  std::vector<kube::ServedType> types = kube::OpenShiftTypes();
+  std::erase_if(types, [](const kube::ServedType& type) { return type.resource == kube::kClusterOperators; });
+  api.store().Serve(types);
+  REQUIRE(api.GetPath(kube::kClusterOperators.RootPath(), kCall).ok());
+  const auto answer = GENERATE(404, 403);
+  api.FailNext(Verb::kList, "clusteroperators", ServerError(answer));
+  const auto read = ReadClusterOperators(api, kCall);
+  REQUIRE(read.ok());
+  CHECK(read->empty());
 }
 
 TEST_CASE("a token without the right sees an empty list where the cluster has no such resource") {
@@ -358,7 +373,9 @@ TEST_CASE("what decides that a cluster is no OpenShift") {
   for (const auto& c : cases) {
     DYNAMIC_SECTION(c.name) {
       OpenShift cluster;
-      if (!c.cluster_version.ok()) cluster.api.FailNext(Verb::kGet, "clusterversions", c.cluster_version);
+      if (!c.cluster_version.ok()) {
+        cluster.api.FailNext(Verb::kGet, "clusterversions", c.cluster_version, FakeKubeApi::kForever);
+      }
       if (!c.route.ok()) cluster.api.FailNext(Verb::kGet, "routes", c.route);
       const auto info = ReadClusterInfo(cluster.api, kEndpoint, kCall);
       CHECK(info.status().code() == c.expected);
@@ -409,7 +426,7 @@ TEST_CASE("operators are what subscriptions installed, in name order") {
   for (const auto& o : *operators) found.push_back(o.installed_namespace + "/" + o.name);
   CHECK(found == std::vector<std::string>{"etl-a/argo.v3", "etl-a/kafka.v1", "etl-b/kafka.v1"});
   CHECK(operators->front().is_cluster_wide);
-  CHECK(api.Count(Verb::kGet, "clusterserviceversions") == 4);  // never the copies
+  CHECK(api.Count(Verb::kGet, "clusterserviceversions") == 5);  // the one that is gone twice, the copies never
 }
 
 TEST_CASE("a ClusterServiceVersion that cannot be read now is an error and does not vanish") {
@@ -436,6 +453,26 @@ TEST_CASE("cluster operators are listed in name order") {
   CHECK((*read)[0].name == "dns");
   CHECK((*read)[2].name == "network");
   CHECK((*read)[1].available);
+}
+
+TEST_CASE("a definition that is away for a moment makes nothing vanish") {
+  OpenShift cluster;
+  PutSubscription(cluster.api, "etl-a", "kafka", "kafka.v1");
+  PutCsv(cluster.api, "etl-a", "kafka.v1");
+  for (const char* resource : {"clusterversions", "clusterserviceversions"}) {
+    cluster.api.FailNext(Verb::kGet, resource, ServerError(404));
+  }
+  const auto info = ReadClusterInfo(cluster.api, kEndpoint, kCall);
+  REQUIRE(info.ok());
+  CHECK(info->version == "4.16.3");
+  const auto operators = ReadOperators(cluster.api, kCall);
+  REQUIRE(operators.ok());
+  CHECK(operators->size() == 1);
+
+  // Discovery that cannot answer proves nothing.
+  cluster.api.FailNext(Verb::kList, "subscriptions", ServerError(404));
+  cluster.api.FailNext(Verb::kGetPath, "/apis/operators.coreos.com/v1alpha1", ServerError(503));
+  CHECK(absl::IsNotFound(ReadOperators(cluster.api, kCall).status()));
 }
 
 TEST_CASE("a stop request ends a read as cancelled") {

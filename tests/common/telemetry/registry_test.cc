@@ -60,6 +60,8 @@ TEST_CASE("handles without a registry count nothing") {
   Histogram().Observe(1);
   Registry::CounterFamily().With({"a"}).Add();
   Registry::GaugeFamily().With({"a"}).Set(1);
+  Registry::CounterFamily().Add({"a"});
+  Registry::CounterFamily().Remove({"a"});
   Registry::GaugeFamily().Remove({"a"});
   Registry::HistogramFamily().With({"a"}).Observe(1);
   CHECK(Counter().Value() == 0);
@@ -78,6 +80,24 @@ TEST_CASE("a removed series is gone and can come back") {
   CHECK(Has(registry.Render(), R"(x_nodes{cluster="b"} 2)"));
   nodes.With({"a"}).Set(5);
   CHECK(Has(registry.Render(), R"(x_nodes{cluster="a"} 5)"));
+}
+
+TEST_CASE("the series of an object that is gone go together, whatever their other labels") {
+  Registry registry;
+  const auto requests = registry.Counters("x_requests_total", "R.", {"cluster", "verb", "code"});
+  for (const char* cluster : {"a", "a2", "b", ""}) {
+    for (const char* verb : {"get", "list"}) requests.With({cluster, verb, "200"}).Add();
+  }
+  requests.Remove({"a"});
+  requests.Remove({"never"});
+  requests.Remove({"b", "get"});
+  const std::string text = registry.Render();
+  CHECK_FALSE(text.find(R"(cluster="a",)") != std::string::npos);
+  CHECK(Has(text, R"(x_requests_total{cluster="",code="200",verb="get"} 1)"));
+  CHECK(Has(text, R"(x_requests_total{cluster="a2",code="200",verb="list"} 1)"));
+  CHECK(Has(text, R"(x_requests_total{cluster="b",code="200",verb="list"} 1)"));
+  CHECK_FALSE(Has(text, R"(x_requests_total{cluster="b",code="200",verb="get"} 1)"));
+  CHECK(requests.With({"a", "get", "200"}).Value() == 0);  // and can come back
 }
 
 TEST_CASE("collectors run before each render until removed") {
@@ -106,6 +126,7 @@ TEST_CASE("descriptions are sorted by name") {
 TEST_CASE("threads make, count, remove and render at once") {
   Registry registry;
   const auto counters = registry.Counters("x_total", "X.", {"t"});
+  const auto requests = registry.Counters("x_requests_total", "R.", {"cluster", "t"});
   std::atomic<bool> done{false};
   std::jthread renderer([&] {
     while (!done) registry.Render();
@@ -118,6 +139,8 @@ TEST_CASE("threads make, count, remove and render at once") {
         const std::string label = std::to_string(t);
         for (int i = 0; i < 200; ++i) {
           counters.With({"shared"}).Add();
+          requests.Add({"a", label});
+          requests.Remove({"a"});
           gauges.With({label}).Set(i);
           gauges.Remove({label});
           registry.RemoveCollector(registry.AddCollector([] {}));

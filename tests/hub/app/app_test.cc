@@ -24,6 +24,7 @@ struct FakeClients final : reconcile::KubeClientFactory {
   absl::StatusOr<std::shared_ptr<kube::KubeApi>> Create(const std::string&, const reconcile::ClientTarget&) override {
     return std::make_shared<kube::FakeKubeApi>(store);
   }
+  void Forget(const std::string&) override {}
 };
 
 bool Eventually(const std::function<bool()>& condition) {
@@ -127,6 +128,30 @@ TEST_CASE("the hub starts, shows a cluster, answers its probes and stops cleanly
   CHECK(f.store->SetMembers("clusters:all").value_or(std::vector<std::string>()) == std::vector<std::string>{"a"});
   CHECK(f.Stop().ok());
   CHECK_FALSE(f.app->Ready().ok);
+}
+
+TEST_CASE("a cluster whose object went while no hub looked leaves the store; those of others stay") {
+  Fixture f;
+  f.InstallDefinition();
+  f.PutConnection();
+  f.Create();
+  store::ClusterState ours(*f.store, {.hub_namespace = "fleet"}, base::SystemClock());
+  store::ClusterState others(*f.store, {.hub_namespace = "elsewhere"}, base::SystemClock());
+  const auto put = [](store::ClusterState& state, const std::string& cluster) {
+    const auto epoch = state.AcquireEpoch(cluster, store::WriterRole::kSpec);
+    REQUIRE(epoch.ok());
+    REQUIRE(state.PutSpec({cluster, *epoch, "an earlier hub", 1, store::WriterRole::kSpec}, {}).ok());
+  };
+  put(ours, "orphan");
+  put(others, "foreign");
+  f.Start();
+  CHECK(Eventually([&] {
+    return f.store->SetMembers("clusters:all").value_or(std::vector<std::string>()) ==
+           std::vector<std::string>{"a", "foreign"};
+  }));
+  CHECK(Eventually([&] { return f.store->Keys("cluster:orphan:")->empty(); }));
+  CHECK(Eventually([&] { return f.Phase() == "Connected"; }));
+  CHECK(f.Stop().ok());
 }
 
 TEST_CASE("without the definition the hub lives, is not ready and says what to do; then it goes on by itself") {

@@ -321,5 +321,31 @@ TEST_CASE("a cache handler enqueues what passes the filter") {
   CHECK(d.Run() == 1);
 }
 
+TEST_CASE("an object of another kind enqueues whom it concerns, and concerned before") {
+  Driven d;
+  std::map<ObjectKey, std::vector<ObjectKey>> users;
+  const KeyHandler handler = EnqueueMapped(d.controller, [&](const ObjectKey& secret) { return users[secret]; });
+  const ObjectKey secret{"ns", "secret"};
+  const auto passes = [&] {
+    d.passes.clear();
+    d.Run();
+    return d.passes;
+  };
+  using Names = std::vector<std::string>;
+  handler(secret);
+  CHECK(passes() == Names{});
+  users[secret] = {kA, kB};
+  handler(secret);
+  CHECK(passes() == Names{"a", "b"});
+  users[secret] = {kB};
+  handler(secret);
+  CHECK(passes() == Names{"b", "a"});
+  users[secret] = {};  // gone
+  handler(secret);
+  CHECK(passes() == Names{"b"});
+  handler(secret);
+  CHECK(passes() == Names{});
+}
+
 }  // namespace
 }  // namespace clusterpulse::runtime

@@ -20,13 +20,26 @@ const ClusterStatus kHealthy{model::Health::kHealthy, "Cluster is reachable"};
 struct Hub {
   base::ManualClock clock;
   std::unique_ptr<EmbeddedStore> store = *EmbeddedStore::Open({.data_dir = "", .clock = &clock});
-  ClusterState state{*store, {}, clock};
+  ClusterState state{*store, {.hub_namespace = "hub"}, clock};
   WriterPosition position{"c", *state.AcquireEpoch("c"), "puller", 0};
+  std::map<std::string, WriterPosition> leader;  // by cluster
   Cadence cadence;
 
   ApplyResult Report(const model::ClusterSnapshot& snapshot, const std::vector<ClusterEvent>& events = {}) {
     ++position.seq;
     const auto result = state.Apply(position, snapshot, kHealthy, cadence, events);
+    REQUIRE(result.ok());
+    return *result;
+  }
+  // As the leader, which takes the spec with its first write.
+  absl::StatusOr<ApplyResult> TryPutSpec(const std::string& cluster, const ClusterSpec& spec) {
+    WriterPosition& p = leader[cluster];
+    if (p.epoch == 0) p = {cluster, *state.AcquireEpoch(cluster, WriterRole::kSpec), "leader", 0, WriterRole::kSpec};
+    ++p.seq;
+    return state.PutSpec(p, spec);
+  }
+  ApplyResult PutSpec(const std::string& cluster, const ClusterSpec& spec) {
+    const auto result = TryPutSpec(cluster, spec);
     REQUIRE(result.ok());
     return *result;
   }
@@ -118,6 +131,11 @@ TEST_CASE("what a pass could not read stays as it was") {
   CHECK_THAT(hub.Text("cluster:c:metrics"), Catch::Contains("\"deployments\":61") &&
                                                 Catch::Contains("\"namespaces\":2") && Catch::Contains("\"pods\":6"));
   CHECK(*hub.store->SetMembers("cluster:c:namespaces:set") == Strings{"a", "b"});
+  // Nothing to carry over: not known is not 0.
+  REQUIRE(hub.store->Commit({Delete{"cluster:c:metrics"}}).ok());
+  hub.Report({.counts = model::ClusterCounts{.pods = 6, .deployments = std::nullopt}});
+  CHECK_THAT(hub.Text("cluster:c:metrics"),
+             Catch::Contains("\"pods\":6") && !Catch::Contains("deployments") && !Catch::Contains("namespaces"));
   hub.Report({.counts = model::ClusterCounts{.pods = 7, .deployments = 0}, .namespaces = Strings{}});
   CHECK_THAT(hub.Text("cluster:c:metrics"),
              Catch::Contains("\"deployments\":0") && Catch::Contains("\"namespaces\":0"));
@@ -166,17 +184,20 @@ TEST_CASE("samples older than the retention are trimmed") {
 
 TEST_CASE("removing all labels removes their document") {
   Hub hub;
-  REQUIRE(hub.state.PutSpec("c", {.display_name = "C", .labels = {{"ring", "canary"}}}).ok());
+  hub.PutSpec("c", {.display_name = "C", .labels = {{"ring", "canary"}}});
   CHECK(hub.Text("cluster:c:labels") == R"({"ring":"canary"})");
   CHECK(*hub.store->SetMembers("clusters:all") == Strings{"c"});
-  REQUIRE(hub.state.PutSpec("c", {.display_name = "C"}).ok());
+  hub.PutSpec("c", {.display_name = "C"});
   CHECK(hub.Text("cluster:c:labels") == "(none)");
 }
 
-TEST_CASE("a cluster that cannot be reached says so without being the writer") {
+TEST_CASE("a cluster that cannot be reached says so and keeps its data") {
   Hub hub;
   hub.Report({.nodes = Nodes({"w1"})});
-  REQUIRE(hub.state.PutStatus("c", {model::Health::kUnhealthy, "connection refused"}, {{"cluster.unreachable", "null"}})
+  ++hub.position.seq;
+  REQUIRE(hub.state
+              .Apply(hub.position, {}, {model::Health::kUnhealthy, "connection refused"}, hub.cadence,
+                     {{"cluster.unreachable", "null"}})
               .ok());
   CHECK(hub.Text("cluster:c:status") ==
         R"({"health":"unhealthy","last_check":"2031-04-05T06:07:08Z","message":"connection refused"})");
@@ -184,17 +205,68 @@ TEST_CASE("a cluster that cannot be reached says so without being the writer") {
   CHECK(*hub.store->SetMembers("cluster:c:nodes") == Strings{"w1"});
 }
 
+TEST_CASE("a deposed leader cannot overwrite its successor's spec, and neither disturbs the data") {
+  Hub hub;
+  CHECK(hub.PutSpec("c", {.display_name = "old", .labels = {{"ring", "old"}}}) == ApplyResult::kApplied);
+  const WriterPosition deposed = hub.leader["c"];
+  hub.leader["c"] = {"c", *hub.state.AcquireEpoch("c", WriterRole::kSpec), "successor", 0, WriterRole::kSpec};
+  CHECK(hub.PutSpec("c", {.display_name = "new"}) == ApplyResult::kApplied);
+  WriterPosition late = deposed;
+  ++late.seq;
+  CHECK(*hub.state.PutSpec(late, {.display_name = "old", .labels = {{"ring", "old"}}}) == ApplyResult::kFenced);
+  CHECK_THAT(hub.Text("cluster:c:spec"), Catch::Contains(R"("displayName":"new")"));
+  CHECK(hub.Text("cluster:c:labels") == "(none)");
+  CHECK(hub.Report({.nodes = Nodes({"w1"})}) == ApplyResult::kApplied);
+}
+
+TEST_CASE("dropping the data leaves what the connection says") {
+  Hub hub;
+  hub.PutSpec("c", {.labels = {{"a", "b"}}});
+  hub.Report({.nodes = Nodes({"w1", "w2"}),
+              .counts = model::ClusterCounts{},
+              .namespaces = Strings{"a"},
+              .info = model::ClusterInfo{},
+              .operators = {{{.name = "pg"}}},
+              .cluster_operators = {{{.name = "dns"}}}},
+             {{"cluster.reconciled", "null"}});
+  ++hub.position.seq;
+  CHECK(*hub.state.DropData(hub.position) == ApplyResult::kApplied);
+  CHECK(*hub.store->Keys("") == Strings{"cluster:c:labels", "cluster:c:meta", "cluster:c:spec", "cluster:c:spec_writer",
+                                        "cluster:c:status", "cluster:c:writer", "clusterpulse:clusters:hub",
+                                        "clusterpulse:schema", "clusters:all", "events:c"});
+  const WriterPosition old = hub.position;
+  hub.position.epoch = *hub.state.AcquireEpoch("c");
+  hub.Report({.nodes = Nodes({"w3"})});
+  CHECK(*hub.state.DropData(old) == ApplyResult::kFenced);
+  CHECK(*hub.store->SetMembers("cluster:c:nodes") == Strings{"w3"});
+}
+
+TEST_CASE("a hub finds the clusters it has put, and no others") {
+  Hub hub;
+  hub.PutSpec("b", {});
+  hub.PutSpec("a", {});
+  ClusterState other(*hub.store, {.hub_namespace = "elsewhere"}, hub.clock);
+  REQUIRE(other.PutSpec({"x", *other.AcquireEpoch("x", WriterRole::kSpec), "i", 1, WriterRole::kSpec}, {}).ok());
+  REQUIRE(hub.store->Commit({SetAdd{"clusters:all", {"upstreams"}}}).ok());
+  CHECK(*hub.state.Clusters() == Strings{"a", "b"});
+  CHECK(*other.Clusters() == Strings{"x"});
+  REQUIRE(hub.state.Remove("a").ok());
+  CHECK(*hub.state.Clusters() == Strings{"b"});
+}
+
 TEST_CASE("a removed cluster leaves only its events and fences its writer") {
   Hub hub;
-  REQUIRE(hub.state.PutSpec("c", {.labels = {{"a", "b"}}}).ok());
-  REQUIRE(hub.state.PutSpec("c2", {}).ok());
+  hub.PutSpec("c", {.labels = {{"a", "b"}}});
+  hub.PutSpec("c2", {});
   hub.Report({.nodes = Nodes({"w1"}), .namespaces = Strings{"a"}, .cluster_operators = {{{.name = "dns"}}}});
   REQUIRE(hub.state.Remove("c").ok());
-  CHECK(*hub.store->Keys("") == Strings{"cluster:c2:spec", "clusterpulse:schema", "clusters:all", "events:c"});
+  CHECK(*hub.store->Keys("") == Strings{"cluster:c2:spec", "cluster:c2:spec_writer", "clusterpulse:clusters:hub",
+                                        "clusterpulse:schema", "clusters:all", "events:c"});
   CHECK(*hub.store->SetMembers("clusters:all") == Strings{"c2"});
   CHECK(hub.store->ListRange("events:c", 1)->front() ==
         R"({"cluster":"c","data":null,"timestamp":"2031-04-05T06:07:08Z","type":"cluster.deleted"})");
   CHECK(hub.Report({.nodes = Nodes({"w1"})}) == ApplyResult::kFenced);
+  CHECK(hub.PutSpec("c", {}) == ApplyResult::kFenced);
   CHECK(hub.store->Keys("cluster:c:")->empty());
   REQUIRE(hub.state.Remove("c").ok());
   CHECK(hub.store->ListRange("events:c", 9)->size() == 1);  // a repeat is silent
@@ -214,10 +286,11 @@ TEST_CASE("a store of a newer version is refused") {
 TEST_CASE("a store that turns out to be newer is never written to") {
   Hub hub;
   REQUIRE(hub.store->Commit({SetString{"clusterpulse:schema", "2", {}}}).ok());
+  CHECK(hub.TryPutSpec("c", {}).status().code() == absl::StatusCode::kFailedPrecondition);
   const auto before = *hub.store->Keys("");
   ++hub.position.seq;
-  CHECK(hub.state.PutSpec("c", {}).code() == absl::StatusCode::kFailedPrecondition);
-  CHECK(hub.state.PutStatus("c", kHealthy, {}).code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(hub.TryPutSpec("c", {}).status().code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(hub.state.DropData(hub.position).status().code() == absl::StatusCode::kFailedPrecondition);
   CHECK(hub.state.Apply(hub.position, {}, kHealthy, hub.cadence, {}).status().code() ==
         absl::StatusCode::kFailedPrecondition);
   CHECK(*hub.store->Keys("") == before);
@@ -228,7 +301,7 @@ TEST_CASE("a store that lost its data is marked again") {
   REQUIRE(hub.state.CheckSchema().ok());
   REQUIRE(hub.store->DeletePrefix("cluster").ok());
   CHECK(hub.Report({}) == ApplyResult::kFenced);
-  CHECK(hub.state.PutSpec("c", {}).ok());
+  CHECK(hub.PutSpec("c", {}) == ApplyResult::kApplied);
   CHECK(hub.Text("clusterpulse:schema") == "1");
 }
 

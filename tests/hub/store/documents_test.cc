@@ -73,6 +73,8 @@ TEST_CASE("status document") {
 TEST_CASE("info document holds what is known") {
   CHECK(documents::Info({.api_url = "https://a:6443", .version = "v1.29.3", .platform = "linux/amd64"}) ==
         R"({"api_url":"https://a:6443","platform":"linux/amd64","version":"v1.29.3"})");
+  CHECK(documents::Info({.api_url = "https://a:6443", .console_url = "https://a:6443"}) ==
+        R"({"api_url":"https://a:6443","console_url":"https://a:6443"})");
   const model::ClusterInfo openshift{.api_url = "https://a:6443",
                                      .version = "4.16.3",
                                      .platform = "OpenShift",
@@ -86,7 +88,7 @@ TEST_CASE("info document holds what is known") {
                                      .version_state = "Completed",
                                      .version_started_time = "2031-01-01T00:00:00Z",
                                      .version_completion_time = "2031-01-01T01:00:00Z",
-                                     .conditions = {{"Available", "True", "done", "AsExpected"}},
+                                     .conditions = {{"Available", "True", "AsExpected", "done", std::nullopt}},
                                      .is_progressing = false,
                                      .is_degraded = false,
                                      .is_available = true};
@@ -106,7 +108,16 @@ TEST_CASE("metrics and namespaces documents") {
   const auto carried = documents::ReadCarriedCounts(documents::Metrics(counts, {7, 2}, kNow));
   CHECK(carried.deployments == 61);
   CHECK(carried.namespaces == 2);
-  CHECK(documents::ReadCarriedCounts("{broken").deployments == 0);
+  // What nobody knows is not stated.
+  const model::ClusterCounts unknown{3, 3, 142, 139, 24, 101234567168, std::nullopt};
+  const std::string partial = documents::Metrics(unknown, {}, kNow);
+  CHECK(
+      partial ==
+      R"({"cpu_capacity":24,"memory_capacity":101234567168,"nodes":3,"nodes_ready":3,"pods":142,"pods_running":139,"timestamp":"2031-04-05T06:07:08Z"})");
+  for (const std::string& text : {partial, std::string("{broken"), std::string(R"({"deployments":"x"})")}) {
+    CHECK_FALSE(documents::ReadCarriedCounts(text).deployments.has_value());
+    CHECK_FALSE(documents::ReadCarriedCounts(text).namespaces.has_value());
+  }
 }
 
 TEST_CASE("node hash, sample and summary") {

@@ -17,8 +17,10 @@ struct CountingFactory final : KubeClientFactory {
     last = target;
     return std::shared_ptr<kube::KubeApi>(std::make_shared<kube::FakeKubeApi>(store));
   }
+  void Forget(const std::string& cluster) override { forgotten.push_back(cluster); }
   kube::ObjectStore store;
   int created = 0;
+  std::vector<std::string> forgotten;
   ClientTarget last;
   absl::Status next_error;
 };
@@ -96,6 +98,7 @@ TEST_CASE("a target no client can be made of is reported and counts as new when 
   p.factory.next_error = absl::InvalidArgumentError("ca.crt holds no certificate");
   CHECK(p.pool.Get(p.a, p.target).status() == p.factory.next_error);
   CHECK(p.pool.clients() == 0);
+  CHECK(p.factory.forgotten.empty());  // the connection lives
   p.factory.next_error = absl::OkStatus();
   CHECK(p.Get(p.a).is_new_target);
 }
@@ -105,6 +108,7 @@ TEST_CASE("a forgotten connection leaves nothing behind, calls that run keep the
   const auto client = p.Get(p.a);
   p.pool.Forget(p.a);
   CHECK(p.pool.clients() == 0);
+  CHECK(p.factory.forgotten == std::vector<std::string>{"a"});
   CHECK(client.api != nullptr);
   CHECK(p.Get(p.a).breaker != client.breaker);
 }

@@ -33,16 +33,18 @@ class CuttableStore final : public store::StateStore {
   explicit CuttableStore(store::StateStore& inner) : inner_(inner) {}
 
   std::atomic<bool> down = false;
-  std::atomic<int> fence_next = 0;  // so many Apply calls meet a newer writer first
-  std::atomic<int> epochs = 0, applies = 0, commits = 0;
+  // So many Apply calls for data (for the spec) meet a newer writer first.
+  std::atomic<int> fence_next = 0, fence_spec_next = 0;
+  std::atomic<int> epochs = 0, spec_epochs = 0, applies = 0, commits = 0;
 
   absl::StatusOr<store::ApplyResult> Apply(const store::WriterPosition& p,
                                            const std::vector<store::Write>& w) override {
     RETURN_IF_ERROR(Way());
-    ++applies;
-    if (fence_next > 0) {
-      --fence_next;
-      RETURN_IF_ERROR(inner_.AcquireEpoch(p.cluster, static_cast<std::int64_t>(p.epoch) + 1).status());
+    const bool is_data = p.role == store::WriterRole::kData;
+    if (is_data) ++applies;
+    if (std::atomic<int>& fence = is_data ? fence_next : fence_spec_next; fence > 0) {
+      --fence;
+      RETURN_IF_ERROR(inner_.AcquireEpoch(p.cluster, p.role, static_cast<std::int64_t>(p.epoch) + 1).status());
     }
     return inner_.Apply(p, w);
   }
@@ -51,10 +53,10 @@ class CuttableStore final : public store::StateStore {
     ++commits;
     return inner_.Commit(w);
   }
-  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& c, std::int64_t now) override {
+  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& c, store::WriterRole role, std::int64_t now) override {
     RETURN_IF_ERROR(Way());
-    ++epochs;
-    return inner_.AcquireEpoch(c, now);
+    ++(role == store::WriterRole::kData ? epochs : spec_epochs);
+    return inner_.AcquireEpoch(c, role, now);
   }
   absl::StatusOr<std::optional<std::string>> Get(const std::string& k) override {
     RETURN_IF_ERROR(Way());
@@ -115,7 +117,8 @@ class Fleet : public KubeClientFactory {
     REQUIRE(opened.ok());
     inner_ = *std::move(opened);
     store_ = std::make_unique<CuttableStore>(*inner_);
-    state_ = std::make_unique<store::ClusterState>(*store_, store::ClusterState::Options{}, clock);
+    state_ =
+        std::make_unique<store::ClusterState>(*store_, store::ClusterState::Options{.hub_namespace = "hub"}, clock);
     RestartHub();
   }
 
@@ -215,6 +218,8 @@ class Fleet : public KubeClientFactory {
 
   // The watch cache stops hearing of changes: passes see the object as it is now.
   void FreezeCache(const std::string& name) { cached_ = Lookup({"hub", name}); }
+  // The watch cache has not heard of the object yet.
+  void HideFromCache(const std::string& name) { hidden_ = name; }
 
   // --- what can be seen ---
 
@@ -268,6 +273,7 @@ class Fleet : public KubeClientFactory {
   }
   int StatusWrites() { return hub.Count(kube::Verb::kPatch, "clusterconnections"); }
   CuttableStore& store() { return *store_; }
+  store::ClusterState& state() { return *state_; }
 
   static json::Value Json(std::string_view text) {
     auto value = json::Value::Parse(text);
@@ -287,6 +293,7 @@ class Fleet : public KubeClientFactory {
     if (target.credentials.ca_cert == "BROKEN") return absl::InvalidArgumentError("ca.crt holds no certificate");
     return std::shared_ptr<kube::KubeApi>(std::shared_ptr<void>(), &clusters_[target.endpoint]);
   }
+  void Forget(const std::string& cluster) override { forgotten.push_back(cluster); }
 
   base::ManualClock clock;
   base::SeededRandom random{7};
@@ -296,11 +303,13 @@ class Fleet : public KubeClientFactory {
   std::stop_source stop;
   std::chrono::milliseconds longest_pass{300000};  // takes effect with RestartHub
   std::vector<ClientTarget> targets;               // of the clients made
+  std::vector<std::string> forgotten;              // clusters
   std::unique_ptr<ClusterReconciler> reconciler;
 
  private:
   std::optional<ClusterConnection> Lookup(const kube::ObjectKey& key) {
     if (cached_.has_value()) return cached_;
+    if (key.name == hidden_) return std::nullopt;
     const auto object = hub.store().Get(kube::kClusterConnections, key);
     if (!object.ok()) return std::nullopt;
     ClusterConnection connection;
@@ -321,6 +330,7 @@ class Fleet : public KubeClientFactory {
   std::unique_ptr<store::ClusterState> state_;
   std::unique_ptr<runtime::StatusWriter> status_;
   std::optional<ClusterConnection> cached_;
+  std::string hidden_;
   int processes_ = 0;
 };
 

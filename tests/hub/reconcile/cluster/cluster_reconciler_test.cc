@@ -200,35 +200,49 @@ TEST_CASE("a failed list that is not critical degrades the phase and keeps what 
   struct Case {
     const char* resource;
     const char* document;
+    absl::Status failure;
   };
+  const absl::Status reset = absl::UnavailableError("reset");
+  const absl::Status away = Refusal(404, "NotFound");  // its definition is being replaced
   for (const Case& c :
-       {Case{"deployments", "cluster:a:metrics"}, Case{"clusteroperators", "cluster:a:cluster_operators"},
-        Case{"subscriptions", "cluster:a:info"}}) {
-    DYNAMIC_SECTION(c.resource) {
+       {Case{"deployments", "cluster:a:metrics", reset}, Case{"clusteroperators", "cluster:a:cluster_operators", reset},
+        Case{"clusteroperators", "cluster:a:cluster_operators", away},
+        Case{"subscriptions", "cluster:a:operators", reset}, Case{"subscriptions", "cluster:a:operators", away}}) {
+    DYNAMIC_SECTION(c.resource << " " << c.failure.ToString()) {
       Fleet f;
       f.AddClusterOperator("a", "dns", true);
       f.Cluster("a").store().Serve(kube::OperatorLifecycleTypes());
       f.Start("a");
       f.AddNode("a", "n3");
+      for (const auto& [type, object] :
+           {std::pair(kube::kDeployments, R"({"metadata":{"name":"d","namespace":"apps"},"spec":{}})"),
+            std::pair(kube::kSubscriptions,
+                      R"({"metadata":{"name":"pg","namespace":"apps"},"status":{"installedCSV":"pg.v1"}})"),
+            std::pair(kube::kClusterServiceVersions,
+                      R"({"metadata":{"name":"pg.v1","namespace":"apps"},"spec":{}})")}) {
+        Fleet::Put(f.Cluster("a"), type, object);
+      }
       f.Reconcile("a");
       CHECK(f.Phase("a") == "Connected");
       CHECK(f.Health("a") == "degraded");
+      f.clock.AdvanceBy(151s);
+      f.Reconcile("a");
       const json::Value before = f.Document(c.document);
       REQUIRE_FALSE(before.IsNull());
 
-      f.Cluster("a").FailNext(kube::Verb::kList, c.resource, absl::UnavailableError("reset"),
-                              kube::FakeKubeApi::kForever);
-      f.clock.AdvanceBy(301s);
+      f.Cluster("a").FailNext(kube::Verb::kList, c.resource, c.failure, kube::FakeKubeApi::kForever);
+      f.clock.AdvanceBy(150s);
       f.AddNode("a", "n4");
       f.Reconcile("a");
       CHECK(f.Phase("a") == "Degraded");
       CHECK(f.Condition("a", "Ready") == "True/PartialData");
       CHECK(f.StoredNodes("a").size() == 4);  // the rest goes on
       CHECK(f.Status("a")["lastSyncTime"].StringOr() == base::FormatSeconds(f.clock.Now()));
-      CHECK(f.Document("cluster:a:metrics")["deployments"] == json::Value(0));
-      CHECK_FALSE(f.Document(c.document).IsNull());
+      CHECK(f.Document("cluster:a:metrics")["deployments"] == json::Value(1));
+      CHECK(f.Document("cluster:a:metrics")["nodes"] == json::Value(4));
+      if (std::string_view(c.document) != "cluster:a:metrics") CHECK(f.Document(c.document) == before);
       CHECK(f.events.Count("PartialData") == 1);
-      CHECK_THAT(f.Message("a"), Catch::Contains("reset"));
+      CHECK_THAT(f.Message("a"), Catch::Contains(base::Message(c.failure)));
 
       f.Mend("a");
       f.clock.AdvanceBy(31s);
@@ -394,7 +408,7 @@ TEST_CASE("the hub's API server being away does not cost the credentials that ar
   // Without any there is nothing to connect with, which is not the operator's mistake.
   f.RestartHub();
   f.hub.FailNext(kube::Verb::kGet, "secrets", absl::UnavailableError("connection refused"), 1);
-  f.Reconcile("a");
+  CHECK(*f.Reconcile("a").requeue_after <= 11s);
   CHECK(f.Phase("a") == "Disconnected");
   CHECK(f.Condition("a", "Ready") == "False/SecretUnreadable");
 }
@@ -533,6 +547,8 @@ TEST_CASE("deletion removes every key before the finalizer goes") {
   const std::string rendered = f.metrics.Render();
   CHECK_THAT(rendered, !Catch::Contains(R"(cluster="a")"));
   CHECK_THAT(rendered, Catch::Contains(R"(cluster="ab")"));
+  CHECK(f.forgotten == Words{"a"});
+  CHECK(*f.state().Clusters() == Words{"ab"});
 }
 
 TEST_CASE("a deletion waits for the store, says so, and is done when the store is back") {
@@ -567,6 +583,22 @@ TEST_CASE("skip-cleanup lets the object go at once, its data is removed when tha
   CHECK_FALSE(f.Exists("a"));
   CHECK(f.Reconcile("a").requeue_after.has_value());
   f.store().down = false;
+  CHECK_FALSE(f.Reconcile("a").requeue_after.has_value());
+  CHECK(f.Keys("cluster:a:").empty());
+}
+
+TEST_CASE("a cluster is removed only when the API server, not the cache, has no such object") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.HideFromCache("a");
+  CHECK(*f.Reconcile("a").requeue_after == 10s);
+  CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
+  f.Patch("a", R"({"metadata":{"finalizers":null}})");
+  f.Delete("a");
+  f.hub.FailNext(kube::Verb::kGet, "clusterconnections", absl::UnavailableError("connection refused"), 1);
+  CHECK(absl::IsUnavailable(f.TryReconcile("a").status()));
+  CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
   CHECK_FALSE(f.Reconcile("a").requeue_after.has_value());
   CHECK(f.Keys("cluster:a:").empty());
 }
@@ -766,17 +798,69 @@ TEST_CASE("a fenced puller that cannot ask for the object takes nothing over") {
   CHECK(f.Condition("a", "StoreAvailable") == "True/Stored");
 }
 
-TEST_CASE("a failure is stored as the writer") {
+TEST_CASE("a failure is stored as the writer, also of a cluster this process never reached") {
+  const bool reached_before = GENERATE(true, false);
   Fleet f;
   f.Start("a");
   f.Reconcile("a");
+  if (!reached_before) f.RestartHub();
   const int applies = f.store().applies;
+  const int commits = f.store().commits;
   f.Cut("a");
   f.clock.AdvanceBy(31s);
   f.Reconcile("a");
   CHECK(f.store().applies == applies + 1);
+  CHECK(f.store().commits == commits);  // nothing goes past the fence
+  CHECK(f.store().epochs == (reached_before ? 1 : 2));
   CHECK(f.StoredHealth("a") == "unhealthy");
   CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
+}
+
+TEST_CASE("a replaced writer of the spec takes it back only while it knows the object as it is") {
+  const char* const fate = GENERATE("unchanged", "changed", "deleting", "recreated");
+  DYNAMIC_SECTION(fate) {
+    Fleet f;
+    f.Start("a");
+    f.Reconcile("a");
+    CHECK(f.store().spec_epochs == 1);
+    f.events.Clear();
+    f.FreezeCache("a");
+    if (std::string_view(fate) == "changed") f.Patch("a", R"({"spec":{"displayName":"new"}})");
+    if (std::string_view(fate) == "deleting") f.Delete("a");
+    if (std::string_view(fate) == "recreated") {
+      f.Patch("a", R"({"metadata":{"finalizers":null}})");
+      f.Delete("a");
+      f.Connect("a");
+    }
+    f.store().fence_spec_next = 1;
+    f.AddNode("a", "n3");
+    f.clock.AdvanceBy(31s);
+    const int writes = f.StatusWrites();
+    const auto before = f.Document("cluster:a:spec");
+    const auto next = f.Reconcile("a");
+    if (std::string_view(fate) == "unchanged") {
+      CHECK(f.store().spec_epochs == 2);
+      CHECK(f.StoredNodes("a").size() == 3);
+      CHECK(f.Condition("a", "StoreAvailable") == "True/Stored");
+    } else {
+      CHECK(*next.requeue_after == 10s);
+      CHECK(f.store().spec_epochs == 1);
+      CHECK(f.StoredNodes("a").size() == 2);
+      CHECK(f.StatusWrites() == writes);
+      CHECK(f.events.events().empty());
+    }
+    CHECK(f.Document("cluster:a:spec") == before);
+  }
+}
+
+TEST_CASE("a hub that is being stopped leaves the spec to its successor") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.store().fence_spec_next = 1;
+  f.stop.request_stop();
+  CHECK(f.TryReconcile("a").status().code() == absl::StatusCode::kCancelled);
+  CHECK(f.store().spec_epochs == 1);
 }
 
 TEST_CASE("a cluster that is too slow to be read is lost, and the limit is named") {
@@ -838,6 +922,75 @@ TEST_CASE("an endpoint of another cluster starts anew: not reached, no data") {
   f.Reconcile("a");
   CHECK(f.Phase("a") == "Disconnected");
   CHECK(f.Condition("a", "DataFresh") == "True/Fresh");
+}
+
+TEST_CASE("an endpoint that changed while no hub ran is noticed: old data and old words go") {
+  Fleet f;
+  f.AddClusterOperator("a", "dns", false);
+  f.Start("a");
+  f.Reconcile("a");
+  CHECK(f.Status("a")["endpoint"].StringOr() == "https://a:6443");
+  CHECK(f.Status("a")["version"].IsString());
+  f.Patch("a", R"({"spec":{"endpoint":"https://b:6443","displayName":"moved"}})");
+  f.RestartHub();
+  f.events.Clear();
+  SECTION("the other cluster cannot be reached") {
+    f.Cut("b");
+    f.Reconcile("a");
+    CHECK(f.Phase("a") == "Connecting");
+    CHECK(f.Condition("a", "DataFresh") == "False/NoData");
+    CHECK(f.StoredHealth("a") == "unhealthy");
+    CHECK(f.StoredNodes("a").empty());
+    for (const char* key : {"node", "metrics", "namespaces", "info", "operators", "cluster_operator"}) {
+      CAPTURE(key);
+      CHECK(f.Keys(fmt::format("cluster:a:{}", key)).empty());
+    }
+    for (const char* member : {"lastSyncTime", "nodes", "nodesReady", "pods", "namespaces", "version", "platform"}) {
+      CAPTURE(member);
+      CHECK(f.Status("a")[member].IsNull());
+    }
+    CHECK(f.Status("a")["endpoint"].StringOr() == "https://b:6443");
+    f.RestartHub();  // and it stays that way
+    f.Reconcile("a");
+    CHECK(f.Phase("a") == "Connecting");
+  }
+  SECTION("one list of the other cluster fails: nothing of the old one fills the hole") {
+    f.AddNode("b", "m1");
+    f.Cluster("b").FailNext(kube::Verb::kList, "deployments", absl::UnavailableError("reset"),
+                            kube::FakeKubeApi::kForever);
+    f.Reconcile("a");
+    CHECK(f.Phase("a") == "Degraded");
+    CHECK(f.StoredNodes("a") == Words{"m1"});
+    CHECK(f.Keys("cluster:a:cluster_operator").empty());
+    CHECK(f.Document("cluster:a:metrics")["deployments"].IsNull());
+    CHECK(f.Status("a")["deployments"].IsNull());
+    CHECK(f.Status("a")["nodes"].IntOr() == 1);
+  }
+  SECTION("the store is down meanwhile: it is done when the store is back, also by the next process") {
+    f.Cut("b");
+    f.store().down = true;
+    f.Reconcile("a");
+    CHECK(f.Phase("a") == "Connecting");
+    CHECK(f.Status("a")["endpoint"].StringOr() == "https://a:6443");
+    f.RestartHub();
+    f.store().down = false;
+    f.Reconcile("a");
+    CHECK(f.StoredNodes("a").empty());
+    CHECK(f.Status("a")["endpoint"].StringOr() == "https://b:6443");
+  }
+}
+
+TEST_CASE("another change of the spec while no hub ran costs nothing") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.Patch("a", R"({"spec":{"endpoint":"a:6443/","displayName":"renamed"}})");  // the same endpoint in other words
+  f.RestartHub();
+  f.Cut("a");
+  f.Reconcile("a");
+  CHECK(f.Phase("a") == "Disconnected");
+  CHECK(f.Condition("a", "DataFresh") == "True/Fresh");
+  CHECK(f.StoredNodes("a") == Words{"n1", "n2"});
 }
 
 TEST_CASE("a hub that is stopping writes nothing and does not count a failure") {

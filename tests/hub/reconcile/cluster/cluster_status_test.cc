@@ -145,6 +145,20 @@ TEST_CASE("what a pass does not know is not named in the status") {
   CHECK(status["podsRunning"].IntOr() == 6);
   CHECK(status.Find("deployments") == nullptr);
   CHECK(status.Find("namespaces") == nullptr);
+
+  // What was read at another endpoint is removed, what this pass knows replaces it.
+  findings.forget_old = true;
+  findings.endpoint = "https://b:6443";
+  snapshot.info = model::ClusterInfo{.version = "v1.29.3"};  // the server told no platform
+  status = BuildStatus(findings, {});
+  CHECK(status["endpoint"].StringOr() == "https://b:6443");
+  CHECK(status["nodes"].IntOr() == 3);
+  CHECK(status["version"].StringOr() == "v1.29.3");
+  for (const char* member : {"deployments", "namespaces", "platform"}) {
+    CAPTURE(member);
+    REQUIRE(status.Find(member) != nullptr);
+    CHECK(status[member].IsNull());
+  }
 }
 
 }  // namespace
