@@ -12,6 +12,10 @@ find_package(yaml-cpp CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)
 find_package(CURL REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+# gRPC brings RE2, whose package asks for -pthread; that defines a macro, and precompiled headers then refuse (ours link Threads).
+set_target_properties(re2::re2 PROPERTIES INTERFACE_COMPILE_OPTIONS "")
 pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis)
 # Its package defines _FILE_OFFSET_BITS=64, which 64-bit machines have anyway and which precompiled headers refuse.

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+#include <google/protobuf/map.h>
+#include <google/protobuf/repeated_field.h>
+#include <google/protobuf/timestamp.pb.h>
+
+#include "common/base/clock.h"
+#include "common/base/status.h"
+
+// Fields of the wire that several messages have. Private to common/wire. Errors are kInvalidArgument and name the
+// field.
+namespace clusterpulse::wire {
+
+// 1970-01-01 .. 9999-12-31, whole nanoseconds within a second.
+absl::StatusOr<base::SystemTime> DecodeTime(std::string_view field, const google::protobuf::Timestamp& from);
+void EncodeTime(base::SystemTime from, google::protobuf::Timestamp& to);
+
+// Up to 400 days: what a batch or a heartbeat can sensibly tell.
+absl::StatusOr<std::chrono::milliseconds> DecodeMillis(std::string_view field, std::uint64_t ms);
+// 0..most
+absl::StatusOr<std::chrono::seconds> DecodeSeconds(std::string_view field, std::int64_t seconds,
+                                                   std::chrono::seconds most);
+
+inline std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& from) {
+  return {from.begin(), from.end()};
+}
+inline void SetStrings(const std::vector<std::string>& from, google::protobuf::RepeatedPtrField<std::string>& to) {
+  to.Assign(from.begin(), from.end());
+}
+template <typename To, typename From>
+To Map(const From& from) {
+  return To(from.begin(), from.end());
+}
+
+}  // namespace clusterpulse::wire

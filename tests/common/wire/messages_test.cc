@@ -1,0 +1,185 @@
+#include "common/wire/messages.h"
+
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <catch2/catch.hpp>
+
+#include "clusterpulse/collector/v1/collector.pb.h"
+#include "tests/common/wire/sample_batch.h"
+
+using namespace clusterpulse;
+using namespace clusterpulse::wire;
+namespace v1 = clusterpulse::collector::v1;
+
+namespace {
+
+const base::SystemTime kAt{std::chrono::milliseconds(1'700'000'000'123)};
+
+model::CollectorConfig Config() {
+  return {.metric_sources = {R"({"a":1})", ""},
+          .interval = std::chrono::seconds(30),
+          .operator_interval = std::chrono::seconds(300),
+          .max_nodes = 5000,
+          .max_bytes_per_second = 1 << 20,
+          .hash = "abc"};
+}
+
+template <typename T>
+void CheckFromCollector(const T& message) {
+  const auto decoded = DecodeFromCollector(Encode(message));
+  CAPTURE(decoded.status().ToString());
+  REQUIRE(decoded.ok());
+  REQUIRE(std::holds_alternative<T>(*decoded));
+  CHECK(std::get<T>(*decoded) == message);
+}
+template <typename T>
+void CheckFromHub(const T& message) {
+  const auto decoded = DecodeFromHub(Encode(message));
+  CAPTURE(decoded.status().ToString());
+  REQUIRE(decoded.ok());
+  REQUIRE(std::holds_alternative<T>(*decoded));
+  CHECK(std::get<T>(*decoded) == message);
+}
+
+}  // namespace
+
+TEST_CASE("messages of the collector come back as they went") {
+  CheckFromCollector(model::Registration{.cluster = "edge-1",
+                                         .token = "secret",
+                                         .version = "1.2.3",
+                                         .instance = "i-1",
+                                         .held = {3, 9},
+                                         .durable_low = 2,
+                                         .capabilities = {true, true, true},
+                                         .config_hash = "abc",
+                                         .interval = std::chrono::seconds(30)});
+  CheckFromCollector(model::Registration{.cluster = "edge-1"});
+  CheckFromCollector(FullBatch());
+  CheckFromCollector(model::Heartbeat{.cluster = "edge-1",
+                                      .sent_at = kAt,
+                                      .uptime = std::chrono::seconds(99),
+                                      .buffered_batches = 4,
+                                      .buffered_bytes = 4096,
+                                      .oldest_buffered = kAt,
+                                      .last_seq = 12,
+                                      .last_collection = std::chrono::milliseconds(7),
+                                      .degraded = "pods: forbidden",
+                                      .interval = std::chrono::seconds(30)});
+  CheckFromCollector(model::Heartbeat{});
+  CheckFromCollector(model::ConfigReport{"abc", {"source x: unknown kind"}});
+}
+
+TEST_CASE("messages of the hub come back as they went") {
+  CheckFromHub(model::Welcome{.hub = "hub-0",
+                              .version = "1.2.3",
+                              .epoch = 1'700'000'000'123,
+                              .durable = {7, {{9, 9}, {11, 20}}},
+                              .credits = {16, 4 << 20},
+                              .capabilities = {true, false, true},
+                              .max_message_bytes = 4 << 20,
+                              .max_batch_bytes = 32 << 20,
+                              .config = Config()});
+  CheckFromHub(model::DeliveryAck{.applied = {{1, 4}, {6, 6}},
+                                  .durable = {3, {{5, 5}}},
+                                  .rejected = {{7, "too large"}},
+                                  .retry_after = std::chrono::milliseconds(250),
+                                  .credits = model::Credits{8, 1 << 20}});
+  CheckFromHub(model::DeliveryAck{});
+  CheckFromHub(model::Replay{"i-1", {5, 8}});
+  CheckFromHub(Config());
+  CheckFromHub(model::UpstreamAck{"b-1", false, "store is down"});
+}
+
+TEST_CASE("a payload that is not known is no fault") {
+  std::string unknown;
+  SECTION("none") {}
+  SECTION("of a later version") {
+    unknown = std::string("\xfa\x3f\x03\x0a\x01\x61", 6);  // field 1023, a message
+  }
+  CHECK(std::holds_alternative<Unknown>(*DecodeFromCollector(unknown)));
+  CHECK(std::holds_alternative<Unknown>(*DecodeFromHub(unknown)));
+}
+
+TEST_CASE("bytes that are no message") {
+  v1::ConnectRequest bad_text;
+  bad_text.mutable_register_()->set_cluster_name("ok");
+  std::string not_utf8 = bad_text.SerializeAsString();
+  not_utf8[not_utf8.find("ok")] = '\xff';
+  const std::string cut = Encode(FullBatch()).substr(0, 100);
+  for (const std::string& bytes : {std::string("\xff\xff\xff"), cut, not_utf8}) {
+    CHECK(DecodeFromCollector(bytes).status().code() == absl::StatusCode::kDataLoss);
+  }
+  CHECK(DecodeFromHub("\xff").status().code() == absl::StatusCode::kDataLoss);
+}
+
+TEST_CASE("a bad batch is told apart, so that its sender learns which one it was") {
+  model::Batch batch = FullBatch();
+  batch.snapshot.nodes->at(0).name = "not a name";
+  const auto decoded = DecodeFromCollector(Encode(batch));
+  REQUIRE(decoded.ok());
+  const auto* bad = std::get_if<BadBatch>(&*decoded);
+  REQUIRE(bad != nullptr);
+  CHECK(bad->cluster == batch.cluster);
+  CHECK(bad->id == batch.id);
+  CHECK(bad->seq == batch.seq);
+  CHECK(bad->reason.code() == absl::StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("fields of other messages that break a rule") {
+  struct Case {
+    const char* said;
+    std::function<void(v1::ConnectRequest&)> spoil;
+  };
+  const std::vector<Case> cases{
+      {"instance has 257 bytes, more than 256",
+       [](auto& m) { m.mutable_register_()->set_instance(std::string(257, 'x')); }},
+      {"version has 257 bytes, more than 256",
+       [](auto& m) { m.mutable_register_()->set_version(std::string(257, 'x')); }},
+      {"token has 16385 bytes, more than 16384",
+       [](auto& m) { m.mutable_register_()->set_token(std::string(16385, 'x')); }},
+      {"first_seq..last_seq is 5..4",
+       [](auto& m) {
+         m.mutable_register_()->set_first_seq(5);
+         m.mutable_register_()->set_last_seq(4);
+       }},
+      {"first_seq..last_seq is 0..4", [](auto& m) { m.mutable_register_()->set_last_seq(4); }},
+      {"interval_seconds is 86401, allowed: 0..86400",
+       [](auto& m) { m.mutable_register_()->set_interval_seconds(86401); }},
+      {"timestamp is not a time between 1970 and 9999",
+       [](auto& m) { m.mutable_health()->mutable_timestamp()->set_nanos(1'000'000'000); }},
+      {"uptime_seconds is -1, allowed: 0..3153600000", [](auto& m) { m.mutable_health()->set_uptime_seconds(-1); }},
+      {"hash has 257 bytes, more than 256",
+       [](auto& m) { m.mutable_config_report()->set_hash(std::string(257, 'x')); }},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.said) {
+      v1::ConnectRequest message;
+      c.spoil(message);
+      const auto decoded = DecodeFromCollector(message.SerializeAsString());
+      CHECK(decoded.status().code() == absl::StatusCode::kInvalidArgument);
+      CHECK(std::string(decoded.status().message()) == c.said);
+    }
+  }
+}
+
+TEST_CASE("ranges must ascend and be none of nothing") {
+  struct Case {
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+    bool ok;
+  };
+  const auto c = GENERATE(values<Case>({{{{1, 1}, {3, 5}}, true},
+                                        {{{0, 1}}, false},
+                                        {{{2, 1}}, false},
+                                        {{{1, 3}, {3, 5}}, false},
+                                        {{{5, 6}, {1, 2}}, false}}));
+  v1::ConnectResponse message;
+  for (const auto& [first, last] : c.ranges) {
+    auto& range = *message.mutable_delivery_ack()->add_durable();
+    range.set_first(first);
+    range.set_last(last);
+  }
+  CHECK(DecodeFromHub(message.SerializeAsString()).ok() == c.ok);
+}
