@@ -8,6 +8,7 @@
 #include <exception>
 
 #include <curl/curl.h>
+#include <openssl/x509_vfy.h>
 
 #include "common/base/clock.h"
 #include "common/base/status.h"
@@ -64,6 +65,14 @@ bool IsHeaderText(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c == '\t' || (c >= ' ' && c != 0x7f); });
 }
 
+// Why the peer's certificate was refused, when libcurl's words for it are lost: a code of OpenSSL for the chain; when
+// the chain was not the reason, the name was.
+std::string VerifyReason(long verify_result) {
+  // libcurl sets this one before each handshake, and leaves it where its own check of the name fails.
+  if (verify_result <= X509_V_ERR_UNSPECIFIED) return "no subject name matches target host name";
+  return X509_verify_cert_error_string(verify_result);
+}
+
 // What libcurl wrote, without the prefixes that say nothing to an operator.
 std::string Reason(const char* error, int curl_code) {
   std::string_view text = error;
@@ -83,6 +92,9 @@ struct Client::Connection {
   curl_slist* connect_to = nullptr;
   Steady::time_point idle_since{};
   char error[CURL_ERROR_SIZE] = {};
+  // libcurl keeps the first words of a call. When a kept connection broke and the new one fails as well, they are not
+  // about the failure.
+  bool error_is_stale = false;
 
   Connection() = default;
   Connection(const Connection&) = delete;
@@ -199,6 +211,13 @@ std::unique_ptr<Client::Connection> Client::NewConnection() const {
   };
 
   set(CURLOPT_ERRORBUFFER, connection->error);
+  set(CURLOPT_SOCKOPTDATA, connection.get());
+  set(
+      CURLOPT_SOCKOPTFUNCTION, +[](void* self, curl_socket_t, curlsocktype) -> int {
+        auto& opening = *static_cast<Connection*>(self);
+        opening.error_is_stale = opening.error[0] != '\0';
+        return CURL_SOCKOPT_OK;
+      });
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_QUICK_EXIT, 1L);  // do not wait for a name lookup that was given up
   set(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -312,6 +331,7 @@ absl::StatusOr<Response> Client::Stream(const Request& request, BodyVisitor visi
   if (connection == nullptr) return absl::ResourceExhaustedError("no memory for another connection");
   CURL* easy = connection->easy;
   connection->error[0] = '\0';
+  connection->error_is_stale = false;
 
   Exchange exchange(request, visit, options_.max_header_bytes);
   Url url = base_;
@@ -415,7 +435,14 @@ absl::Status Client::TimedOut(Connection& connection, const Exchange& exchange, 
 
 absl::Status Client::Failure(Connection& connection, const Exchange& exchange, int curl_code) const {
   if (!exchange.failure.ok()) return base::Annotate(exchange.failure, base_.Origin());
-  const std::string reason = Reason(connection.error, curl_code);
+  long verify_result = 0;
+  curl_easy_getinfo(connection.easy, CURLINFO_SSL_VERIFYRESULT, &verify_result);
+  // A kept connection is replaced only when it broke, so of a break the first words are as good.
+  const bool is_break = curl_code == CURLE_RECV_ERROR || curl_code == CURLE_SEND_ERROR;
+  const bool is_stale = connection.error_is_stale && !is_break;
+  const std::string reason = is_stale && curl_code == CURLE_PEER_FAILED_VERIFICATION
+                                 ? VerifyReason(verify_result)
+                                 : Reason(is_stale ? "" : connection.error, curl_code);
   const std::string origin = base_.Origin();
   const std::string via = proxy_ ? fmt::format(" through the proxy {}", proxy_->name) : "";
   const auto error = [](absl::StatusCode code, std::string message) { return absl::Status(code, message); };

@@ -25,7 +25,11 @@ absl::Status ReadIdentity(json::Cursor object, ObjectMeta& meta) {
 }  // namespace
 
 Reflector::Reflector(KubeApi& api, ReflectorSink& sink, Options options)
-    : api_(api), sink_(sink), options_(std::move(options)), backoff_(options_.backoff, *options_.random) {}
+    : api_(api),
+      sink_(sink),
+      options_(std::move(options)),
+      backoff_(options_.backoff, *options_.random),
+      lost_backoff_(options_.backoff, *options_.random) {}
 
 Reflector::~Reflector() { Stop(); }
 
@@ -135,7 +139,7 @@ std::chrono::nanoseconds Reflector::ListOnce() {
       ++stats_.list_failures;
     }
     OnFailure("list failed", version.status());
-    return NextBackoff();
+    return NextBackoff(backoff_);
   }
   for (const ObjectKey& gone : sink_.EndList()) Notify(gone);
   version_ = *std::move(version);
@@ -185,7 +189,7 @@ std::chrono::nanoseconds Reflector::AfterWatch(const absl::Status& status, bool 
   if (status.ok()) {
     if (!was_short || progress) stuck_ = 0;
     OnGood();
-    return was_short && !progress ? std::chrono::nanoseconds(NextBackoff()) : ShortPause();
+    return was_short && !progress ? std::chrono::nanoseconds(NextBackoff(backoff_)) : ShortPause();
   }
   {
     base::MutexLock lock(mu_);
@@ -213,8 +217,11 @@ std::chrono::nanoseconds Reflector::AfterWatch(const absl::Status& status, bool 
   }
   if (progress) return ShortPause();
   if (suspect && ++stuck_ >= kStuckLimit) return Relist();
-  const std::chrono::nanoseconds pause = NextBackoff();
-  if (answered || was_short) return pause;
+  if (answered) return NextBackoff(backoff_);
+  // The server was well a moment ago. Without this the one connection in many that is cut early would wait longest.
+  if (!was_short) lost_backoff_.Reset();
+  const std::chrono::nanoseconds pause = NextBackoff(lost_backoff_);
+  if (was_short) return pause;
   return std::min(pause, std::max<std::chrono::nanoseconds>(lived, options_.min_pause));
 }
 
@@ -225,7 +232,7 @@ std::chrono::nanoseconds Reflector::Relist() {
     base::MutexLock lock(mu_);
     ++stats_.relists;
   }
-  return NextBackoff();
+  return NextBackoff(backoff_);
 }
 
 absl::Status Reflector::OnObject(json::Cursor object) {
@@ -298,32 +305,37 @@ void Reflector::OnBadObject(const absl::Status& why) {
 }
 
 void Reflector::OnFailure(std::string_view what, const absl::Status& why) {
+  int failures = 0;
   {
     base::MutexLock lock(mu_);
     last_error_ = why;
+    failures = ++stats_.failures_in_a_row;
   }
   const base::SteadyTime now = options_.clock->Steady();
-  const bool lasting = ++failures_in_a_row_ >= kWarnAfter && (!failure_logged_ || now - *failure_logged_ >= kLogEvery);
+  const bool lasting = failures >= kWarnAfter && (!failure_logged_ || now - *failure_logged_ >= kLogEvery);
   if (lasting) failure_logged_ = now;
   const log::Level level = lasting ? log::Level::kWarn : log::Level::kDebug;
   if (!options_.log.Enabled(level)) return;
   options_.log.Write(
       level, what,
-      {{"resource", options_.resource.plural}, {"error", log::ToText(why)}, {"failures", failures_in_a_row_}});
+      {{"resource", options_.resource.plural}, {"error", log::ToText(why)}, {"failures", failures}});
 }
 
 void Reflector::OnGood() {
-  failures_in_a_row_ = 0;
   base::MutexLock lock(mu_);
+  stats_.failures_in_a_row = 0;
   last_good_ = options_.clock->Steady();
   if (!last_error_.ok()) last_error_ = absl::OkStatus();
 }
 
-std::chrono::milliseconds Reflector::NextBackoff() {
+std::chrono::milliseconds Reflector::NextBackoff(base::Backoff& backoff) {
   const base::SteadyTime now = options_.clock->Steady();
-  if (last_failure_ && now - *last_failure_ >= options_.healthy_after) backoff_.Reset();
+  if (last_failure_ && now - *last_failure_ >= options_.healthy_after) {
+    backoff_.Reset();
+    lost_backoff_.Reset();
+  }
   last_failure_ = now;
-  return std::max(backoff_.Next(), options_.min_pause);
+  return std::max(backoff.Next(), options_.min_pause);
 }
 
 std::chrono::nanoseconds Reflector::ShortPause() {

@@ -51,6 +51,7 @@ struct ReflectorStats {
   std::uint64_t events = 0;          // without bookmarks
   std::uint64_t bookmarks = 0;
   std::uint64_t bad_objects = 0;  // seen, but could not be projected
+  int failures_in_a_row = 0;      // since the server last showed that the sink is current
   std::optional<base::SystemTime> last_event;
 };
 
@@ -61,9 +62,10 @@ struct ReflectorStats {
 //   progress) gives the version up: the next step lists. The end of a complete list removes what it did not contain, so
 //   that a deletion while disconnected is never missed; an incomplete list removes nothing.
 // - Failures wait for a jittered exponential backoff (800 ms to 30 s, each up to doubled), which starts again after two
-//   minutes without one. A watch that brought news waits only `min_pause`. After a connection that was lost after a
-//   while the wait is no longer than that while: a watch cut every second is back within a second. So no server
-//   behaviour makes a busy loop, and none makes the sink fall behind for long.
+//   minutes without one. A watch that brought news waits only `min_pause`. Lost connections have a backoff of their
+//   own, which starts again with each that lasted a while, and the wait is then no longer than that while: a watch cut
+//   every second is back within a second, and one in many that is cut at once within a few. So no server behaviour
+//   makes a busy loop, and none makes the sink fall behind for long.
 // - Lists ask for the newest state (version ""). From the server's cache ("0") they would be cheaper for the server,
 // but it
 //   ignores the page size then: the whole list of full objects would come as one answer into our memory.
@@ -143,7 +145,7 @@ class Reflector {
   void OnBadObject(const absl::Status& why);
   void OnFailure(std::string_view what, const absl::Status& why);
   void OnGood();
-  std::chrono::milliseconds NextBackoff();
+  std::chrono::milliseconds NextBackoff(base::Backoff& backoff);
   std::chrono::nanoseconds ShortPause();
   void Notify(const ObjectKey& key);
   void DeliverPending();
@@ -156,7 +158,7 @@ class Reflector {
   const Options options_;
 
   // Confined to the reflector's thread.
-  base::Backoff backoff_;
+  base::Backoff backoff_, lost_backoff_;  // of answers; of connections that were lost
   std::optional<base::SteadyTime> last_failure_;
   std::string version_;  // watch from here; empty: list first
   int stuck_ = 0;        // watches in a row that the server refused or broke, without progress
@@ -164,7 +166,6 @@ class Reflector {
   std::vector<Handler> handlers_;
   std::optional<base::SteadyTime> bad_object_logged_, failure_logged_;
   std::uint64_t bad_objects_unlogged_ = 0;
-  int failures_in_a_row_ = 0;
 
   base::StopSignal stop_;  // synchronises itself
 

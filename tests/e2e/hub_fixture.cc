@@ -1,9 +1,13 @@
 #include "tests/e2e/hub_fixture.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
 
+#include <absl/strings/match.h>
+#include <absl/strings/str_replace.h>
+#include <absl/strings/str_split.h>
 #include <fmt/format.h>
 
 namespace clusterpulse::testing {
@@ -41,8 +45,12 @@ HubFixture::Servers* HubFixture::SharedServers() {
 }
 
 HubFixture::HubFixture(Servers& servers, Options options)
-    : servers_(servers), options_(std::move(options)), ns_(FreshNamespace()), log_(dir_.File("hub.log")) {
-  servers_.hub->Kubectl({"create", "namespace", ns_});
+    : servers_(servers),
+      options_(std::move(options)),
+      api_(options_.api != nullptr ? *options_.api : *servers.hub),
+      ns_(FreshNamespace()),
+      log_(dir_.File("hub.log")) {
+  api_.Kubectl({"create", "namespace", ns_});
   metrics_port_ = FreePort();
   probe_port_ = FreePort();
 }
@@ -51,7 +59,7 @@ HubFixture::~HubFixture() {
   if (hub_) hub_->Stop();
   // Objects with finalizers would keep the next test's watch busy.
   Hub({"uninstall"});
-  servers_.hub->Kubectl({"-n", ns_, "delete", "clusterconnections", "--all", "--wait=false"});
+  api_.Kubectl({"-n", ns_, "delete", "clusterconnections", "--all", "--wait=false"});
 }
 
 std::map<std::string, std::string> HubFixture::Environment() const {
@@ -64,7 +72,13 @@ std::map<std::string, std::string> HubFixture::Environment() const {
 }
 
 void HubFixture::StartHub() {
-  std::vector<std::string> argv{BinDir() + "/clusterpulse-hub", "--kubeconfig=" + servers_.hub->kubeconfig(),
+  std::string kubeconfig = api_.kubeconfig();
+  if (options_.proxy != nullptr) {
+    const std::string text = absl::StrReplaceAll(ReadFile(kubeconfig), {{api_.url(), options_.proxy->url()}});
+    kubeconfig = dir_.File("kubeconfig");
+    WriteFile(kubeconfig, text);
+  }
+  std::vector<std::string> argv{BinDir() + "/clusterpulse-hub", "--kubeconfig=" + kubeconfig,
                                 fmt::format("--metrics-bind-address=127.0.0.1:{}", metrics_port_),
                                 fmt::format("--health-probe-bind-address=127.0.0.1:{}", probe_port_)};
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
@@ -74,21 +88,35 @@ void HubFixture::StartHub() {
   hub_ = *std::move(child);
 }
 
+bool HubFixture::StartConnected() {
+  const CommandResult crds = Hub({"crds", "apply"});
+  if (crds.exit_code != 0) {
+    std::fprintf(stderr, "crds apply: %s\n", crds.out.c_str());
+    return false;
+  }
+  CreateSecret("harbour-token", servers_.token, servers_.managed->ca_pem());
+  Connect("harbour", servers_.managed->url(), "harbour-token");
+  StartHub();
+  return WaitFor("harbour", "Connected", "healthy", std::chrono::seconds(45), false);
+}
+
 CommandResult HubFixture::Hub(std::vector<std::string> args) {
   args.insert(args.begin(), BinDir() + "/clusterpulse-hub");
-  args.push_back("--kubeconfig=" + servers_.hub->kubeconfig());
+  args.push_back("--kubeconfig=" + api_.kubeconfig());
   return RunCommand(args, Environment());
 }
 
 CommandResult HubFixture::Kubectl(std::vector<std::string> args) {
   args.insert(args.begin(), {"-n", ns_});
-  return servers_.hub->Kubectl(args);
+  return api_.Kubectl(args);
 }
 
 CommandResult HubFixture::Apply(const std::string& yaml) {
   const std::string file = dir_.File("apply.yaml");
   WriteFile(file, yaml);
-  return Kubectl({"apply", "-f", file});
+  const CommandResult applied = Kubectl({"apply", "-f", file});
+  if (applied.exit_code != 0) std::fprintf(stderr, "kubectl apply: %s\n", applied.out.c_str());
+  return applied;
 }
 
 void HubFixture::CreateSecret(const std::string& name, const std::string& token, const std::string& ca_pem) {
@@ -132,6 +160,25 @@ bool HubFixture::WaitFor(const std::string& name, const std::string& phase, cons
                  health.c_str(), status.Dump().c_str(), HubLog().c_str());
   }
   return reached;
+}
+
+std::string HubFixture::Condition(const json::Value& object, std::string_view type, std::string_view member) {
+  for (const json::Value& condition : object["status"]["conditions"].items()) {
+    if (condition["type"].StringOr() == type) return std::string(condition[member].StringOr());
+  }
+  return "";
+}
+
+double HubFixture::Metric(const std::string& name, const std::vector<std::string>& labels) const {
+  double sum = 0;
+  const std::string text = HttpGet(metrics_port_, "/metrics").second;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (!absl::StartsWith(line, "clusterpulse_hub_" + name + "{")) continue;
+    const auto has = [line](const std::string& label) { return absl::StrContains(line, label); };
+    if (!std::all_of(labels.begin(), labels.end(), has)) continue;
+    sum += std::atof(std::string(line.substr(line.rfind(' ') + 1)).c_str());
+  }
+  return sum;
 }
 
 std::pair<int, std::string> HubFixture::HttpGet(int port, const std::string& path) {

@@ -9,6 +9,15 @@
 #include "tests/support/kube_api_server.h"
 #include "tests/support/process.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/tcp_proxy.h"
+
+// Declare `servers` and `redis` for a test case; it ends here when the real parts are not to be had.
+#define REQUIRE_REAL_SERVERS()                                      \
+  HubFixture::Servers* const servers = HubFixture::SharedServers(); \
+  if (servers == nullptr) return
+#define REQUIRE_REAL_REDIS(options)                                       \
+  const std::unique_ptr<RedisServer> redis = RedisServer::Start(options); \
+  if (redis == nullptr) return
 
 namespace clusterpulse::testing {
 
@@ -19,6 +28,10 @@ class HubFixture {
   struct Options {
     RedisServer* redis = nullptr;  // null: embedded store
     std::vector<std::string> flags;
+    // Of the hub cluster; null: the shared one.
+    KubeTestEnv::Server* api = nullptr;
+    // In front of it, for the hub itself; kubectl and subcommands go straight to the server.
+    TcpProxy* proxy = nullptr;
   };
   // The programs' servers, started on first use; null when the real parts are not to be had.
   struct Servers {
@@ -33,6 +46,9 @@ class HubFixture {
   ~HubFixture();
 
   void StartHub();
+  // Installs the CRD, connects the shared managed cluster as "harbour" (Secret harbour-token), starts the hub and waits
+  // until the cluster is healthy.
+  bool StartConnected();
   ChildProcess& hub() { return *hub_; }
   std::string HubLog() const { return ReadFile(log_); }
   CommandResult Hub(std::vector<std::string> args);  // runs a subcommand to its end
@@ -52,6 +68,11 @@ class HubFixture {
   bool WaitFor(const std::string& name, const std::string& phase, const std::string& health,
                std::chrono::seconds limit = std::chrono::seconds(45), bool sync = true);
 
+  // What a condition of the object says; empty when it has none of this type.
+  static std::string Condition(const json::Value& object, std::string_view type, std::string_view member);
+
+  // Sum of the hub's series `clusterpulse_hub_<name>` with all of these labels (`verb="watch"`).
+  double Metric(const std::string& name, const std::vector<std::string>& labels) const;
   int metrics_port() const { return metrics_port_; }
   int probe_port() const { return probe_port_; }
   // HTTP status of a GET, and the body; 0 when nobody answers.
@@ -59,12 +80,14 @@ class HubFixture {
 
   const std::string& ns() const { return ns_; }
   Servers& servers() { return servers_; }
+  KubeTestEnv::Server& api() { return api_; }
 
  private:
   std::map<std::string, std::string> Environment() const;
 
   Servers& servers_;
   const Options options_;
+  KubeTestEnv::Server& api_;
   const std::string ns_;
   TempDir dir_;
   std::string log_;

@@ -10,46 +10,11 @@ namespace {
 
 using std::chrono::seconds;
 
-#define REQUIRE_REAL_SERVERS()                                      \
-  HubFixture::Servers* const servers = HubFixture::SharedServers(); \
-  if (servers == nullptr) return
-#define REQUIRE_REAL_REDIS(options)                                       \
-  const std::unique_ptr<RedisServer> redis = RedisServer::Start(options); \
-  if (redis == nullptr) return
-
-const json::Value* FindCondition(const json::Value& object, std::string_view type) {
-  for (const json::Value& condition : object["status"]["conditions"].items()) {
-    if (condition["type"].StringOr() == type) return &condition;
-  }
-  return nullptr;
-}
-
-std::string ConditionText(const json::Value& object, std::string_view type, std::string_view member) {
-  const json::Value* condition = FindCondition(object, type);
-  return condition == nullptr ? "" : std::string((*condition)[member].StringOr());
-}
-
-// What redis-cli prints, without the newline.
-std::string Ask(RedisServer& redis, const std::vector<std::string>& args) {
-  std::string out = redis.Cli(args).out;
-  while (!out.empty() && out.back() == '\n') out.pop_back();
-  return out;
-}
-
-// A hub with its CRD, one good connection called "harbour", and Redis.
-void StartConnected(HubFixture& hub) {
-  REQUIRE(hub.Hub({"crds", "apply"}).exit_code == 0);
-  hub.CreateSecret("harbour-token", hub.servers().token, hub.servers().managed->ca_pem());
-  hub.Connect("harbour", hub.servers().managed->url(), "harbour-token");
-  hub.StartHub();
-  REQUIRE(hub.WaitFor("harbour", "Connected", "healthy", seconds(45), false));
-}
-
 TEST_CASE("an operator connects a cluster, looks at it, and deletes it") {
   REQUIRE_REAL_SERVERS();
   REQUIRE_REAL_REDIS({});
   HubFixture hub(*servers, {.redis = redis.get(), .flags = {"--leader-elect"}});
-  StartConnected(hub);
+  REQUIRE(hub.StartConnected());
 
   CHECK(hub.Kubectl({"wait", "--for=condition=Ready", "clusterconnection/harbour", "--timeout=10s"}).exit_code == 0);
   const std::string table = hub.Kubectl({"get", "cc"}).out;
@@ -63,24 +28,24 @@ TEST_CASE("an operator connects a cluster, looks at it, and deletes it") {
   CHECK(object["status"]["observedGeneration"].IntOr() == object["metadata"]["generation"].IntOr());
 
   // The store, as a reader written for upstream sees it.
-  CHECK(Ask(*redis, {"SISMEMBER", "clusters:all", "harbour"}) == "1");
-  CHECK(Ask(*redis, {"SCARD", "cluster:harbour:nodes"}) == "3");
-  const auto status = json::Value::Parse(Ask(*redis, {"GET", "cluster:harbour:status"}));
+  CHECK(redis->Ask({"SISMEMBER", "clusters:all", "harbour"}) == "1");
+  CHECK(redis->Ask({"SCARD", "cluster:harbour:nodes"}) == "3");
+  const auto status = json::Value::Parse(redis->Ask({"GET", "cluster:harbour:status"}));
   REQUIRE(status.ok());
   CHECK((*status)["health"].StringOr() == "healthy");
-  const auto node = json::Value::Parse(Ask(*redis, {"HGET", "cluster:harbour:node:worker-1", "current"}));
+  const auto node = json::Value::Parse(redis->Ask({"HGET", "cluster:harbour:node:worker-1", "current"}));
   REQUIRE(node.ok());
   CHECK((*node)["cpu_allocatable"].DoubleOr() == 7.5);
   CHECK((*node)["memory_capacity"].IntOr() == 34359738368);
-  CHECK(Ask(*redis, {"GET", "cluster:harbour:metrics"}).find("\"nodes\":3") != std::string::npos);
-  CHECK(Ask(*redis, {"SISMEMBER", "cluster:harbour:namespaces:set", "kube-system"}) == "1");
+  CHECK(redis->Ask({"GET", "cluster:harbour:metrics"}).find("\"nodes\":3") != std::string::npos);
+  CHECK(redis->Ask({"SISMEMBER", "cluster:harbour:namespaces:set", "kube-system"}) == "1");
 
   CHECK(HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 200);
   CHECK(HubFixture::HttpGet(hub.metrics_port(), "/metrics").second.find("clusterpulse_hub_") != std::string::npos);
 
   CHECK(hub.Kubectl({"delete", "cc", "harbour", "--timeout=30s"}).exit_code == 0);
-  CHECK(Ask(*redis, {"KEYS", "cluster:harbour:*"}).empty());
-  CHECK(Ask(*redis, {"SISMEMBER", "clusters:all", "harbour"}) == "0");
+  CHECK(redis->Ask({"KEYS", "cluster:harbour:*"}).empty());
+  CHECK(redis->Ask({"SISMEMBER", "clusters:all", "harbour"}) == "0");
 
   CHECK(hub.hub().Stop() == 0);
 }
@@ -88,7 +53,7 @@ TEST_CASE("an operator connects a cluster, looks at it, and deletes it") {
 TEST_CASE("every failure of the way to a cluster reaches the object in words, and clears again") {
   REQUIRE_REAL_SERVERS();
   HubFixture hub(*servers, {});
-  StartConnected(hub);
+  REQUIRE(hub.StartConnected());
   const std::string ca = servers->managed->ca_pem();
 
   SECTION("a wrong CA needs a person, and a right one takes effect without a restart") {
@@ -96,7 +61,7 @@ TEST_CASE("every failure of the way to a cluster reaches the object in words, an
     REQUIRE(hub.WaitFor("harbour", "Error", "unhealthy", seconds(45), false));
     const json::Value object = hub.Object("harbour");
     CHECK(object["status"]["message"].StringOr().find("certificate") != std::string::npos);
-    CHECK(ConditionText(object, "Ready", "status") == "False");
+    CHECK(HubFixture::Condition(object, "Ready", "status") == "False");
     CHECK(hub.Kubectl({"get", "events"}).out.find("harbour") != std::string::npos);
     hub.CreateSecret("harbour-token", servers->token, ca);
     CHECK(hub.WaitFor("harbour", "Connected", "healthy", seconds(45), false));
@@ -118,7 +83,7 @@ TEST_CASE("every failure of the way to a cluster reaches the object in words, an
   SECTION("a spec that cannot work") {
     hub.Connect("harbour", "ftp://nowhere", "harbour-token");
     REQUIRE(hub.WaitFor("harbour", "Error", ""));
-    CHECK(ConditionText(hub.Object("harbour"), "Ready", "reason") == "InvalidSpec");
+    CHECK(HubFixture::Condition(hub.Object("harbour"), "Ready", "reason") == "InvalidSpec");
     hub.Connect("harbour", servers->managed->url(), "harbour-token");
     CHECK(hub.WaitFor("harbour", "Connected", "healthy"));
   }
@@ -151,7 +116,7 @@ TEST_CASE("killed with -9 and started again, the hub goes on where it was") {
   REQUIRE_REAL_SERVERS();
   REQUIRE_REAL_REDIS({});
   HubFixture hub(*servers, {.redis = redis.get(), .flags = {}});
-  StartConnected(hub);
+  REQUIRE(hub.StartConnected());
   hub.hub().Kill9();
   const std::string before(hub.Object("harbour")["status"]["lastSyncTime"].StringOr());
   servers->managed->CreateNode("worker-3", false);
@@ -169,7 +134,7 @@ TEST_CASE("while Redis is away the cluster is not declared lost, and afterwards 
   REQUIRE_REAL_SERVERS();
   REQUIRE_REAL_REDIS({});
   HubFixture hub(*servers, {.redis = redis.get(), .flags = {}});
-  StartConnected(hub);
+  REQUIRE(hub.StartConnected());
   redis->Kill9();
   CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 503; }));
   CHECK(HubFixture::HttpGet(hub.probe_port(), "/healthz").first == 200);
@@ -185,7 +150,7 @@ TEST_CASE("while Redis is away the cluster is not declared lost, and afterwards 
   REQUIRE(redis->Restart());
   CHECK(Eventually(seconds(45), [&] {
     hub.SyncNow("harbour");
-    return Ask(*redis, {"SCARD", "cluster:harbour:nodes"}) == "3";
+    return redis->Ask({"SCARD", "cluster:harbour:nodes"}) == "3";
   }));
   CHECK(hub.WaitFor("harbour", "Connected", "healthy"));
   CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 200; }));
@@ -194,7 +159,7 @@ TEST_CASE("while Redis is away the cluster is not declared lost, and afterwards 
 TEST_CASE("uninstall frees objects that a hub which is gone would have kept for ever") {
   REQUIRE_REAL_SERVERS();
   HubFixture hub(*servers, {});
-  StartConnected(hub);
+  REQUIRE(hub.StartConnected());
   hub.hub().Kill9();
   CHECK(hub.Kubectl({"delete", "cc", "harbour", "--timeout=3s"}).exit_code != 0);  // held by the finalizer
   const CommandResult result = hub.Hub({"uninstall"});
@@ -207,7 +172,7 @@ TEST_CASE("of two replicas one leads, and the other takes over when it is killed
   REQUIRE_REAL_SERVERS();
   REQUIRE_REAL_REDIS({});
   HubFixture first(*servers, {.redis = redis.get(), .flags = {"--leader-elect"}});
-  StartConnected(first);
+  REQUIRE(first.StartConnected());
   HubFixture second(*servers, {.redis = redis.get(), .flags = {"--leader-elect", "--namespace=" + first.ns()}});
   second.StartHub();
   CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(second.probe_port(), "/readyz").first == 200; }));

@@ -6,6 +6,7 @@
 #include "common/base/stop_signal.h"
 #include "common/kube/api_error.h"
 #include "common/kube/testing/discovery_documents.h"
+#include "tests/kubesim/openapi.h"
 #include "tests/kubesim/table.h"
 
 namespace clusterpulse::kubesim {
@@ -100,13 +101,6 @@ RowObject WantedRows(std::string_view include) {
   return include == "Object" ? RowObject::kObject : RowObject::kMetadata;
 }
 
-// A minimal OpenAPI document: kubectl then skips its client-side validation.
-constexpr std::string_view kOpenApiJson =
-    R"({"swagger":"2.0","info":{"title":"Kubernetes","version":"v1.20.2"},"paths":{},"definitions":{}})";
-constexpr std::string_view kOpenApiProto =
-    "\x0a\x03"
-    "2.0";
-
 }  // namespace
 
 // What a request path names.
@@ -164,7 +158,8 @@ bool ApiServer::HandleNonResource(Exchange& exchange) {
   }
   if (path == "/openapi/v2") {
     const bool proto = request.Header("accept").find("proto-openapi") != std::string_view::npos;
-    exchange.Respond(200, proto ? "application/octet-stream" : kJson, proto ? kOpenApiProto : kOpenApiJson);
+    const Value document = OpenApiDocument(store_);
+    exchange.Respond(200, proto ? "application/octet-stream" : kJson, proto ? OpenApiProto(document) : document.Dump());
     return true;
   }
   const auto document = kube::DiscoveryDocument(store_, path);

@@ -20,6 +20,8 @@ class ControlServer {
 
  private:
   void Handle(Exchange& exchange);
+  // Does what a POST asks for: all of it, or nothing and kInvalidArgument.
+  absl::Status Run(const HttpRequest& request);
   std::string Describe() const;
 
   Kubesim& sim_;

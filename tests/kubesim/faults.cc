@@ -3,12 +3,18 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 
 #include "common/base/status.h"
 
 namespace clusterpulse::kubesim {
 
 using base::MutexLock;
+
+const char* const kFaultFields =
+    "action=latency|status|expired|reset|half|slow|cut, verb=list|watch|get|create|update|patch|delete, "
+    "resource=PLURAL, rate=0..1, count=N, code=400..599, retry-after=SECONDS, ms=MILLISECONDS, clean=true; "
+    "all but action optional, slow and cut only for watches";
 
 namespace {
 
@@ -24,34 +30,36 @@ constexpr std::array<ActionName, 7> kActions{{{"latency", FaultAction::kLatency}
                                               {"slow", FaultAction::kSlow},
                                               {"cut", FaultAction::kCut}}};
 
+constexpr std::array<std::string_view, 7> kVerbs{"list", "watch", "get", "create", "update", "patch", "delete"};
+
+// A day: long enough for every test, short enough for every sum.
+constexpr int kMaxSeconds = 86400;
+
 template <typename Number>
-bool ParseNumber(std::string_view text, Number& out) {
+bool ParseNumber(std::string_view text, Number low, Number high, Number& out) {
   const char* end = text.data() + text.size();
   const auto result = std::from_chars(text.data(), end, out);
-  return result.ec == std::errc() && result.ptr == end;
+  return result.ec == std::errc() && result.ptr == end && out >= low && out <= high;
 }
 
 bool SetField(Fault& fault, std::string_view key, std::string_view value) {
   if (key == "verb") {
     fault.verb = value;
-  } else if (key == "resource") {
-    fault.resource = value;
-  } else if (key == "clean") {
-    fault.clean = value != "false" && value != "0";
-  } else if (key == "rate") {
-    return ParseNumber(value, fault.rate);
-  } else if (key == "count") {
-    return ParseNumber(value, fault.count);
-  } else if (key == "code") {
-    return ParseNumber(value, fault.code);
-  } else if (key == "retry-after") {
-    return ParseNumber(value, fault.retry_after);
-  } else if (key == "ms") {
-    return ParseNumber(value, fault.ms);
-  } else {
-    return false;
+    return value.empty() || std::find(kVerbs.begin(), kVerbs.end(), value) != kVerbs.end();
   }
-  return true;
+  if (key == "resource") {
+    fault.resource = value;
+    return true;
+  }
+  if (key == "clean") {
+    fault.clean = value == "true" || value == "1";
+    return fault.clean || value == "false" || value == "0";
+  }
+  if (key == "rate") return ParseNumber(value, 0.0, 1.0, fault.rate);
+  if (key == "count") return ParseNumber(value, 0, std::numeric_limits<int>::max(), fault.count);
+  if (key == "code") return ParseNumber(value, 400, 599, fault.code);
+  if (key == "retry-after") return ParseNumber(value, 0, kMaxSeconds, fault.retry_after);
+  return key == "ms" && ParseNumber(value, 0, 1000 * kMaxSeconds, fault.ms);
 }
 
 }  // namespace
@@ -61,22 +69,28 @@ absl::StatusOr<Fault> Fault::Parse(std::string_view text) {
   bool has_action = false;
   std::string_view rest = text;
   while (!rest.empty()) {
-    const auto end = std::min(rest.find(','), rest.size());
-    const auto pair = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
+    const auto comma = rest.find(',');
+    const auto pair = rest.substr(0, comma);
+    rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
     const auto equals = std::min(pair.find('='), pair.size());
     const auto key = pair.substr(0, equals);
     const auto value = pair.substr(std::min(equals + 1, pair.size()));
     if (key == "action") {
       const auto known = std::find_if(kActions.begin(), kActions.end(), [&](const auto& a) { return a.name == value; });
-      if (known == kActions.end()) return base::InvalidArgument("unknown fault action \"{}\"", value);
+      if (known == kActions.end()) {
+        return base::InvalidArgument("unknown fault action \"{}\"; fields: {}", value, kFaultFields);
+      }
       fault.action = known->action;
       has_action = true;
     } else if (!SetField(fault, key, value)) {
-      return base::InvalidArgument("bad fault field \"{}\"", pair);
+      return base::InvalidArgument("bad fault field \"{}\"; fields: {}", pair, kFaultFields);
     }
   }
   if (!has_action) return base::InvalidArgument("fault \"{}\" has no action", text);
+  const bool only_watches = fault.action == FaultAction::kSlow || fault.action == FaultAction::kCut;
+  if (only_watches && !fault.verb.empty() && fault.verb != "watch") {
+    return base::InvalidArgument("slow and cut are for watches, not for verb \"{}\"", fault.verb);
+  }
   return fault;
 }
 

@@ -23,6 +23,9 @@ enum class FaultAction {
   kCut,      // watches end without a word after `ms`; with `clean`, in good order
 };
 
+// The fields of a fault rule, as --help and the control port show them.
+extern const char* const kFaultFields;
+
 // One rule of misbehaviour, written as "verb=list,resource=pods,action=status,code=429,retry-after=1,rate=0.1,count=5".
 // Only the action is needed.
 struct Fault {
@@ -36,6 +39,7 @@ struct Fault {
   int ms = 1000;
   bool clean = false;
 
+  // kInvalidArgument names the field that is unknown, out of its range or without effect on this action.
   static absl::StatusOr<Fault> Parse(std::string_view text);
   std::string ToString() const;
 };

@@ -302,7 +302,7 @@ struct HttpServer::Connection final : Exchange {
   bool EndStream() override { return Send("0\r\n\r\n"); }
   void Close() override {
     dead = true;
-    ::shutdown(fd, SHUT_RDWR);
+    if (!reset) ::shutdown(fd, SHUT_RDWR);  // a FIN would come before the RST
   }
   void Reset() override {
     const linger abort{1, 0};  // close with unsent data discarded: a RST on the wire

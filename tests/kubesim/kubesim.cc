@@ -201,7 +201,7 @@ void Kubesim::HandlePrefixed(Exchange& exchange) {
     const auto slash = std::min(path.find('/', kPrefix.size()), path.size());
     cluster = Find(std::string_view(path).substr(kPrefix.size(), slash - kPrefix.size()));
     path.erase(0, slash);
-    if (path.empty()) path = "/";
+    if (path.empty()) path.push_back('/');
   }
   if (cluster == nullptr) {
     exchange.Respond(404, "text/plain", "no such cluster\n");
@@ -234,6 +234,7 @@ std::string Kubesim::Connections() const {
 }
 
 absl::Status Kubesim::WriteFiles() const {
+  if (options_.dir.empty()) return absl::InvalidArgumentError("no directory was given to write files into");
   const std::filesystem::path dir(options_.dir);
   std::error_code error;
   std::filesystem::create_directories(dir, error);

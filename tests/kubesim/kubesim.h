@@ -54,6 +54,7 @@ class SimCluster {
   ~SimCluster();
 
   const std::string& name() const { return options_.name; }
+  bool has_fleet() const { return options_.fleet.has_value(); }
   ApiServer& api() { return api_; }
   kube::ObjectStore& store() { return api_.store(); }
 
@@ -119,7 +120,7 @@ class Kubesim {
 
   // NAME.kubeconfig for each cluster (NAME-prefix.kubeconfig with a prefix port), and connections.yaml: what makes a
   // hub watch every managed cluster, ready for `kubectl apply`. Mode 0600: there are tokens inside. Also called by
-  // Create.
+  // Create. kInvalidArgument without a dir.
   absl::Status WriteFiles() const;
 
  private:

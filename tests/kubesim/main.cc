@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include "common/http/server.h"
 #include "tests/kubesim/control.h"
 #include "tests/kubesim/kubesim.h"
 
@@ -15,12 +16,6 @@ using clusterpulse::kubesim::Fault;
 using clusterpulse::kubesim::kControlHelp;
 using clusterpulse::kubesim::Kubesim;
 
-constexpr const char* kFaultHelp =
-    "a fault rule for every managed cluster; may be repeated. Fields, all but action optional: "
-    "action=latency|status|expired|reset|half|slow|cut, verb=list|watch|get|create|update|patch|delete, "
-    "resource=PLURAL, "
-    "rate=0..1, count=N, code=HTTP, retry-after=SECONDS, ms=MILLISECONDS, clean=true";
-
 int Run(const Kubesim::Options& options, const std::string& control, const sigset_t& signals) {
   const auto sim = Kubesim::Create(options);
   if (!sim.ok()) {
@@ -29,10 +24,14 @@ int Run(const Kubesim::Options& options, const std::string& control, const sigse
   }
   std::unique_ptr<ControlServer> commands;
   if (!control.empty()) {
-    const auto colon = control.rfind(':');
+    const auto address =
+        clusterpulse::http::ParseListenAddress(control.find(':') == control.npos ? "127.0.0.1:" + control : control);
+    if (!address.ok()) {
+      std::cerr << "kubesim: --control: " << address.status().ToString() << "\n";
+      return 2;
+    }
     commands =
-        std::make_unique<ControlServer>(**sim, colon == control.npos ? "127.0.0.1" : control.substr(0, colon),
-                                        std::atoi(control.substr(colon == control.npos ? 0 : colon + 1).c_str()));
+        std::make_unique<ControlServer>(**sim, address->host.empty() ? "127.0.0.1" : address->host, address->port);
     if (const auto status = commands->Start(); !status.ok()) {
       std::cerr << "kubesim: " << status.ToString() << "\n";
       return 1;
@@ -102,7 +101,9 @@ int main(int argc, char** argv) {
   app.add_option("--dir", options.dir, "where kubeconfigs and connections.yaml are written; not given: nowhere");
   app.add_option("--connection-namespace", options.connection_namespace, "namespace used in connections.yaml")
       ->capture_default_str();
-  app.add_option("--fault", faults, kFaultHelp);
+  app.add_option("--fault", faults,
+                 std::string("a fault rule for every managed cluster; may be repeated. Fields: ") +
+                     clusterpulse::kubesim::kFaultFields);
   app.add_flag("--no-tls", no_tls, "plain HTTP");
   app.add_flag("--no-gzip", no_gzip, "never compress answers (real servers do from 128 KiB)");
   app.add_flag("--no-auth", no_auth, "take requests without a token");

@@ -1,9 +1,12 @@
 #include "tests/support/kube_api_server.h"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
+#include <absl/strings/escaping.h>
+#include <absl/strings/str_split.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -146,6 +149,23 @@ std::string KubeTestEnv::Server::CreateToken(const std::string& service_account,
     return "";
   }
   return std::string((*json)["status"]["token"].StringOr());
+}
+
+std::string KubeTestEnv::Server::WithLife(const std::string& token, std::chrono::seconds life) const {
+  constexpr std::chrono::seconds kLeeway{60};  // granted by the server to clocks that differ
+  const std::vector<std::string> parts = absl::StrSplit(token, '.');
+  std::string text;
+  if (parts.size() != 3 || !absl::WebSafeBase64Unescape(parts[1], &text)) return "";
+  auto claims = json::Value::Parse(text);
+  if (!claims.ok()) return "";
+  const auto end = std::chrono::system_clock::now() + life - kLeeway;
+  claims->Mutable("exp") =
+      std::int64_t{std::chrono::duration_cast<std::chrono::seconds>(end.time_since_epoch()).count()};
+  const std::string content = parts[0] + "." + absl::WebSafeBase64Escape(claims->Dump());
+  const std::string file = env_.dir() + "/token";
+  WriteFile(file, content);
+  const CommandResult signature = RunCommand({"openssl", "dgst", "-sha256", "-sign", env_.tls_dir() + "/sa.key", file});
+  return content + "." + absl::WebSafeBase64Escape(signature.out);
 }
 
 }  // namespace clusterpulse::testing

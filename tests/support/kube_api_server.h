@@ -47,6 +47,7 @@ class KubeTestEnv::Server {
   ~Server();
   const std::string& name() const { return name_; }
   std::string kubeconfig() const { return env_.dir() + "/" + name_ + ".kubeconfig"; }
+  int port() const { return port_; }
   std::string url() const { return "https://localhost:" + std::to_string(port_); }
   std::string ca_pem() const { return ReadFile(env_.tls_dir() + "/ca.crt"); }
   CommandResult Kubectl(std::vector<std::string> args,
@@ -57,6 +58,9 @@ class KubeTestEnv::Server {
   void CreateNode(const std::string& name, bool ready) const;
   // A bearer token of a new service account with read rights on everything (or cluster-admin).
   std::string CreateToken(const std::string& service_account, bool admin = false) const;
+  // `token` with another end: it works for `life` from now, and up to 10 s more, for which the server remembers tokens
+  // it has checked.
+  std::string WithLife(const std::string& token, std::chrono::seconds life) const;
 
   void Freeze();  // SIGSTOP
   void Resume();

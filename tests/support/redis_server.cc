@@ -73,6 +73,12 @@ CommandResult RedisServer::Cli(std::vector<std::string> args) const {
   return RunCommand(argv, env, std::chrono::seconds(5));
 }
 
+std::string RedisServer::Ask(std::vector<std::string> args) const {
+  std::string out = Cli(std::move(args)).out;
+  while (!out.empty() && out.back() == '\n') out.pop_back();
+  return out;
+}
+
 std::chrono::microseconds RedisServer::CpuTime() const {
   // sum_exec_runtime in ns: /proc/PID/schedstat counts the main thread, which runs every command, far finer than stat's
   // ticks of 10 ms.

@@ -48,6 +48,8 @@ class RedisServer {
   bool Restart();
   // redis-cli against this server as the configured user.
   CommandResult Cli(std::vector<std::string> args) const;
+  // What it prints, without the last newline.
+  std::string Ask(std::vector<std::string> args) const;
   // CPU time the process has used, user and system.
   std::chrono::microseconds CpuTime() const;
 

@@ -1,4 +1,8 @@
+#include <atomic>
+#include <memory>
+
 #include <catch2/catch.hpp>
+#include <openssl/ssl.h>
 
 #include "common/base/status.h"
 #include "common/http/client.h"
@@ -23,7 +27,7 @@ struct Outcome {
   std::string message() const { return base::Message(status); }
 };
 
-Outcome Get(const std::string& url, TlsOptions tls, const std::string& proxy = "") {
+std::unique_ptr<Client> MakeClient(const std::string& url, TlsOptions tls, const std::string& proxy = "") {
   Client::Options options;
   options.base_url = url;
   options.tls = std::move(tls);
@@ -31,9 +35,17 @@ Outcome Get(const std::string& url, TlsOptions tls, const std::string& proxy = "
   options.proxy_url = proxy;
   auto client = Client::Create(options);
   REQUIRE(client.ok());
+  return *std::move(client);
+}
+
+Outcome Get(Client& client) {
   json::Buffer body;
-  const auto response = (*client)->Fetch({"GET", "/x"}, body, Limits());
+  const auto response = client.Fetch({"GET", "/x"}, body, Limits());
   return {response.status(), std::string(body.view())};
+}
+
+Outcome Get(const std::string& url, TlsOptions tls, const std::string& proxy = "") {
+  return Get(*MakeClient(url, std::move(tls), proxy));
 }
 
 TlsOptions Trust(const KeyPair& ca) {
@@ -86,6 +98,39 @@ TEST_CASE("a server whose certificate is wrong is refused with the reason") {
   }
 }
 
+TEST_CASE("what is wrong behind a kept connection that broke is named, not how it broke") {
+  const Pki pki;
+  const TlsServer good(pki.server);
+  struct Case {
+    const char* name;
+    KeyPair cert;
+    const char* words;
+  };
+  const std::vector<Case> cases{
+      {"another CA", MakeCert(pki.other_ca, {"s", {"IP:127.0.0.1"}}), "is not trusted: unable to get local issuer"},
+      {"expired", MakeCert(pki.ca, {"s", {"IP:127.0.0.1"}, -10, -1}), "is not trusted: certificate has expired"},
+      {"another name", MakeCert(pki.ca, {"s", {"DNS:elsewhere"}}), "is for another name"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      const TlsServer bad(c.cert);
+      std::atomic<bool> changed = false;
+      RawServer front([&](RawServer::Connection& connection, int index) {
+        connection.RelayTo(index == 0 ? good.port() : bad.port(), [&] { return changed && index == 0; });
+        connection.Reset();
+      });
+      const auto client = MakeClient("https://127.0.0.1:" + std::to_string(front.port()), Trust(pki.ca));
+      REQUIRE(Get(*client).message() == "");
+      changed = true;
+      const Outcome out = Get(*client);
+      CAPTURE(out.message());
+      CHECK(front.connections() == 2);
+      CHECK(out.status.code() == Code::kUnauthenticated);
+      CHECK(out.message().find(c.words) != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("client certificates are shown, and their refusal is named") {
   const Pki pki;
   const TlsServer server(pki.server, pki.ca.cert_pem);
@@ -104,6 +149,27 @@ TEST_CASE("client certificates are shown, and their refusal is named") {
   const Outcome refused = Get(server.url(), tls);
   CAPTURE(refused.message());
   CHECK(refused.status.code() == Code::kUnauthenticated);
+}
+
+TEST_CASE("TLS 1.2 is the oldest that is spoken, whatever OpenSSL is configured to allow") {
+  CHECK(RunWithOldTls("[old-tls]") == "");
+}
+
+TEST_CASE("a server of one TLS version only", "[.][old-tls]") {
+  const Pki pki;
+  struct Case {
+    int version;
+    bool is_spoken;
+  };
+  const auto c = GENERATE(
+      values<Case>({{TLS1_VERSION, false}, {TLS1_1_VERSION, false}, {TLS1_2_VERSION, true}, {TLS1_3_VERSION, true}}));
+  CAPTURE(c.version);
+  const TlsServer server(pki.server, c.version);
+  REQUIRE(Handshakes(server.port(), c.version));  // it is not the server that refuses
+  const Outcome out = Get(server.url(), Trust(pki.ca));
+  CAPTURE(out.message());
+  CHECK(out.status.code() == (c.is_spoken ? Code::kOk : Code::kUnauthenticated));
+  CHECK((out.message().find("TLS with " + server.url() + " was refused") != std::string::npos) == !c.is_spoken);
 }
 
 TEST_CASE("another TLS name is asked for and checked while the host stays") {

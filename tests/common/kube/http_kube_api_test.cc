@@ -1,10 +1,15 @@
 #include "common/kube/http_kube_api.h"
 
+#include <functional>
+#include <thread>
+#include <vector>
+
 #include <catch2/catch.hpp>
 #include <unistd.h>
 
 #include "common/base/status.h"
 #include "tests/common/http/testing/raw_server.h"
+#include "tests/common/http/testing/stuck.h"
 #include "tests/support/process.h"
 
 namespace clusterpulse::kube {
@@ -290,6 +295,48 @@ TEST_CASE("the client's own rate limit respects deadline and stop") {
   CHECK(api->List({kPods}, Ignore, call).status().code() == Code::kCancelled);
   stopper.join();
   CHECK(server.requests().size() == 2);
+}
+
+TEST_CASE("a stop ends a call that does not get to its server, at once") {
+  http::StuckResolver resolver;
+  const http::FullListener listener;
+  struct Case {
+    const char* name;
+    std::string server;
+    std::function<bool()> reached;
+  };
+  const std::vector<Case> cases{
+      {"name lookup", std::string("https://") + http::StuckResolver::kStuckName,
+       [&] { return resolver.WaitForLookup(seconds(10)); }},
+      {"connect", "https://127.0.0.1:" + std::to_string(listener.port()),
+       [&] { return listener.WaitForConnect(seconds(10)); }},
+  };
+  for (const Case& c : cases) {
+    for (const bool watches : {false, true}) {
+      DYNAMIC_SECTION(c.name << (watches ? ", watch" : ", get")) {
+        auto api = Make(c.server);
+        std::stop_source stop;
+        CallOptions options = Within(seconds(60));
+        options.stop = stop.get_token();
+        bool is_reached = false;
+        auto began = std::chrono::steady_clock::now();
+        std::thread stopper([&] {
+          is_reached = c.reached();
+          began = std::chrono::steady_clock::now();
+          stop.request_stop();
+        });
+        const auto ignore = [](WatchEventType, json::Cursor) { return absl::OkStatus(); };
+        const auto status =
+            watches ? api->Watch({.resource = kPods}, ignore, options) : api->Get(kPods, {"ns", "p"}, options).status();
+        api.reset();
+        const auto ended = std::chrono::steady_clock::now();
+        stopper.join();
+        CHECK(is_reached);
+        CHECK(ended - began < seconds(1));
+        CHECK(status.code() == Code::kCancelled);
+      }
+    }
+  }
 }
 
 std::string Chunk(const std::string& data) { return fmt::format("{:x}\r\n{}\r\n", data.size(), data); }

@@ -321,6 +321,25 @@ TEST_CASE("a watch cut every second converges without listing again") {
   CHECK(f.cache->stats().lists == 1);
 }
 
+TEST_CASE("watches that live are back soon for ever, also when one in many is cut early") {
+  const auto lives = GENERATE(1s, 100s);  // a proxy's limit
+  Fixture f;
+  f.Step();
+  for (int i = 0; i < 100; ++i) {
+    const bool early = i % 5 == 4;
+    f.api.watch_scripts.push_back({.end = absl::UnavailableError("cut"), .lasts = early ? 10ms : lives});
+    CHECK(f.Step() <= 3200ms);  // twice the first step, spread
+  }
+  // Only early ends: nobody knows that the server is well.
+  std::chrono::nanoseconds longest{};
+  for (int i = 0; i < 10; ++i) {
+    f.api.watch_scripts.push_back({.end = absl::UnavailableError("cut"), .lasts = 10ms});
+    longest = std::max(longest, f.Step());
+  }
+  CHECK(longest >= 30s);
+  CHECK(f.cache->stats().lists == 1);
+}
+
 TEST_CASE("a watch cut at every event converges in order") {
   Fixture f(0);
   f.Step();

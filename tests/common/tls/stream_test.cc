@@ -1,7 +1,9 @@
 #include "common/tls/stream.h"
 
 #include <atomic>
+#include <functional>
 #include <thread>
+#include <vector>
 
 #include <arpa/inet.h>
 #include <catch2/catch.hpp>
@@ -10,6 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/common/http/testing/raw_server.h"
+#include "tests/common/http/testing/stuck.h"
+#include "tests/common/http/testing/tls_server.h"
 #include "tests/support/process.h"
 
 namespace clusterpulse::tls {
@@ -181,6 +186,28 @@ TEST_CASE("a certificate that is not acceptable is refused") {
   CHECK(stream.status().code() == absl::StatusCode::kUnauthenticated);
 }
 
+TEST_CASE("TLS 1.2 is the oldest that is spoken, whatever OpenSSL is configured to allow") {
+  CHECK(http::RunWithOldTls("[old-tls]") == "");
+}
+
+TEST_CASE("a server of one TLS version only", "[.][old-tls]") {
+  struct Case {
+    int version;
+    bool is_spoken;
+  };
+  const auto c = GENERATE(
+      values<Case>({{TLS1_VERSION, false}, {TLS1_1_VERSION, false}, {TLS1_2_VERSION, true}, {TLS1_3_VERSION, true}}));
+  CAPTURE(c.version);
+  const http::KeyPair ca = http::MakeCa("test-ca");
+  const http::TlsServer server(http::MakeCert(ca, {"server", {"IP:127.0.0.1"}}), c.version);
+  REQUIRE(http::Handshakes(server.port(), c.version));  // it is not the server that refuses
+  const auto stream = Stream::Connect({"127.0.0.1", static_cast<std::uint16_t>(server.port())},
+                                      ClientOptions{.ca_pem = ca.cert_pem}, In(5s));
+  CAPTURE(stream.status().ToString());
+  CHECK(stream.status().code() == (c.is_spoken ? absl::StatusCode::kOk : absl::StatusCode::kUnavailable));
+  CHECK((stream.status().ToString().find("protocol version") != std::string::npos) == !c.is_spoken);
+}
+
 TEST_CASE("our own bad files are named") {
   const std::string& dir = Certificates();
   const Echo server({.tls_dir = dir});
@@ -211,6 +238,50 @@ TEST_CASE("silence ends at the deadline, in the handshake and in reads and write
   REQUIRE(stream.ok());
   CHECK((*stream)->Read(&byte, 1, In(50ms)).status().code() == absl::StatusCode::kDeadlineExceeded);
   CHECK((*stream)->Write(std::string(64 << 20, 'x'), In(200ms)).code() == absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("connecting ends at once in every phase, by stop and by deadline") {
+  struct Case {
+    const char* name;
+    Endpoint endpoint;
+    std::function<bool()> reached;
+  };
+  http::StuckResolver resolver;
+  const http::FullListener listener;
+  std::atomic<bool> greeted = false;
+  http::RawServer mute([&](http::RawServer::Connection& c, int) {
+    greeted = !c.ReadSome().empty();
+    c.WaitForEnd();
+  });
+  const auto port = [](int number) { return static_cast<std::uint16_t>(number); };
+  const std::vector<Case> cases{
+      {"name lookup", {http::StuckResolver::kStuckName, 1}, [&] { return resolver.WaitForLookup(10s); }},
+      {"connect", {"127.0.0.1", port(listener.port())}, [&] { return listener.WaitForConnect(10s); }},
+      {"TLS handshake",
+       {"127.0.0.1", port(mute.port())},
+       [&] { return testing::Eventually(10s, [&] { return greeted.load(); }); }},
+  };
+  for (const Case& c : cases) {
+    for (const bool stops : {true, false}) {
+      DYNAMIC_SECTION(c.name << (stops ? ", stop" : ", deadline")) {
+        std::stop_source stop;
+        auto began = std::chrono::steady_clock::now();
+        bool is_reached = false;
+        std::thread watcher([&] {
+          is_reached = c.reached();
+          if (!stops) return;
+          began = std::chrono::steady_clock::now();
+          stop.request_stop();
+        });
+        const auto stream = Stream::Connect(c.endpoint, ClientOptions{}, In(stops ? 60s : 300ms), stop.get_token());
+        const auto ended = std::chrono::steady_clock::now();
+        watcher.join();
+        CHECK(is_reached);
+        CHECK(ended - began < 1s);
+        CHECK(stream.status().code() == (stops ? absl::StatusCode::kCancelled : absl::StatusCode::kDeadlineExceeded));
+      }
+    }
+  }
 }
 
 TEST_CASE("a stop wakes who waits, for good") {

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,10 +33,9 @@ thread_local RawServer* RawServer::current_ = nullptr;
 
 std::string RawServer::Connection::ReadRequest() {
   const auto fill = [this] {
-    char block[16384];
-    const ssize_t got = recv(fd_, block, sizeof(block), 0);
-    if (got > 0) buffer_.append(block, static_cast<std::size_t>(got));
-    return got > 0;
+    const std::string got = ReadSome();
+    buffer_ += got;
+    return !got.empty();
   };
   std::size_t head = 0;
   while ((head = buffer_.find("\r\n\r\n")) == std::string::npos) {
@@ -58,6 +58,12 @@ std::string RawServer::Connection::ReadRequest() {
   return request;
 }
 
+std::string RawServer::Connection::ReadSome() {
+  char block[16384];
+  const ssize_t got = recv(fd_, block, sizeof(block), 0);
+  return got > 0 ? std::string(block, static_cast<std::size_t>(got)) : "";
+}
+
 bool RawServer::Connection::Write(std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -69,6 +75,25 @@ bool RawServer::Connection::Write(std::string_view bytes) {
 
 bool RawServer::Connection::Answer(std::string_view body, int code, std::string_view headers) {
   return Write(fmt::format("HTTP/1.1 {} X\r\n{}Content-Length: {}\r\n\r\n{}", code, headers, body.size(), body));
+}
+
+void RawServer::Connection::RelayTo(int port, const std::function<bool()>& cut) {
+  const int upstream = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  if (connect(upstream, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) std::abort();
+  Connection server(upstream);
+  while (true) {
+    pollfd ends[] = {{fd_, POLLIN, 0}, {upstream, POLLIN, 0}};
+    if (poll(ends, 2, -1) < 0) break;
+    const bool from_client = ends[0].revents != 0;
+    const std::string bytes = (from_client ? *this : server).ReadSome();
+    if (bytes.empty() || (from_client && cut())) break;
+    if (!(from_client ? server : *this).Write(bytes)) break;
+  }
+  close(upstream);
 }
 
 void RawServer::Connection::WaitForEnd() {

@@ -20,10 +20,15 @@ class RawServer {
     explicit Connection(int fd) : fd_(fd) {}
     // The next request, headers and body (by Content-Length or chunks); empty when the client is gone.
     std::string ReadRequest();
+    // Whatever comes first, HTTP or not; empty when the client is gone.
+    std::string ReadSome();
     // False when the client is gone.
     bool Write(std::string_view bytes);
     // A whole answer with Content-Length; the connection stays open.
     bool Answer(std::string_view body, int code = 200, std::string_view headers = "Content-Type: application/json\r\n");
+    // Hands the bytes of client and server on to each other, to a server on 127.0.0.1, until one of them ends, or the
+    // client sends something while `cut` holds.
+    void RelayTo(int port, const std::function<bool()>& cut);
     // Waits until the client closes its side; nothing more is read.
     void WaitForEnd();
     // The script's end would close with FIN; this makes it RST.
