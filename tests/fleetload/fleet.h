@@ -1,0 +1,70 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <absl/status/status.h>
+
+#include "tests/fleetload/sim_collector.h"
+
+namespace clusterpulse::fleetload {
+
+struct FleetOptions {
+  std::string hub;       // host:port
+  std::string tls_ca;    // PEM file; empty: plaintext
+  std::string tls_name;  // name the certificate must have; empty: the host
+  int nodes = 50, labels = 20;
+  std::chrono::seconds interval{30};
+  double upstream_share = 0;       // of collectors that speak as upstream's do
+  double drops_per_second = 0;     // over all collectors; each comes back after 0..2 s
+  double bad_share = 0;            // of batches, which the hub must reject
+  double connects_per_second = 0;  // 0: all at once
+  std::uint64_t seed = 1;
+};
+
+struct FleetResult {
+  Counts counts;
+  int collectors = 0, live = 0, settled = 0;
+  // From the first Connect until every collector's first batch was applied, and the median and worst of each.
+  double all_live_seconds = 0, median_seconds = 0, worst_seconds = 0;
+  std::map<std::string, int> ends;  // why streams ended, how often
+};
+
+// Runs one SimCollector for each cluster, from one thread and gRPC's. Confined to the thread that calls it.
+class Fleet {
+ public:
+  // `tokens`: cluster -> token.
+  Fleet(FleetOptions options, const std::map<std::string, std::string>& tokens);
+  ~Fleet();
+
+  // Connects all and waits until every first batch was applied, at most `limit`.
+  bool ConnectAll(std::chrono::seconds limit);
+  // Batches, heartbeats and the faults asked for, for so long; collectors whose stream ended connect again.
+  void RunFor(std::chrono::seconds duration);
+  // Lets all connect again, without faults, until everything made is durable or rejected, at most `limit`.
+  bool Settle(std::chrono::seconds limit);
+
+  FleetResult result() const;
+
+ private:
+  struct Member;
+
+  void Step(bool faults);
+  std::shared_ptr<grpc::Channel> MakeChannel() const;
+
+  const FleetOptions options_;
+  std::mt19937_64 random_;
+  std::string ca_pem_;
+  std::vector<Member> members_;
+  SteadyTime started_{};
+  double all_live_seconds_ = 0;
+  std::map<std::string, int> ends_;
+};
+
+}  // namespace clusterpulse::fleetload
