@@ -6,7 +6,7 @@
 
 namespace clusterpulse::base {
 
-// Exponential backoff: initial, initial*factor, ... up to max, each spread by jitter. Confined to one thread.
+// Exponential backoff: a base of initial, initial*factor, ... up to max, each spread by jitter. Confined to one thread.
 class Backoff {
  public:
   struct Options {
@@ -15,12 +15,16 @@ class Backoff {
     double factor = 2.0;
     // The wait is drawn from [base, base * (1 + jitter)]; 1.0 as in client-go's reflector.
     double jitter = 1.0;
+    // Drawn from [0, base] instead: spreads many callers that begin at once best.
+    bool full_jitter = false;
   };
   // `random` is borrowed and must outlive this.
   Backoff(Options options, Random& random) : options_(options), random_(random) {}
 
   // The next wait; never above max * (1 + jitter), however often it is called.
-  std::chrono::milliseconds Next();
+  std::chrono::milliseconds Next() { return Next(options_.max); }
+  // The same with another max for this wait.
+  std::chrono::milliseconds Next(std::chrono::milliseconds max);
   // Start again at `initial`, after success.
   void Reset() { failures_ = 0; }
   int failures() const { return failures_; }

@@ -49,6 +49,26 @@ TEST_CASE("jitter spreads each wait upwards") {
   CHECK(high > 1490ms);
 }
 
+TEST_CASE("full jitter spreads each wait from nothing to its base") {
+  FixedRandom most(~std::uint64_t{0});
+  Backoff top({.initial = 1000ms, .max = 4000ms, .full_jitter = true}, most);
+  std::vector<std::chrono::milliseconds> waits;
+  for (int i = 0; i < 4; ++i) waits.push_back(top.Next());
+  CHECK(waits == std::vector<std::chrono::milliseconds>{999ms, 1999ms, 3999ms, 3999ms});
+  FixedRandom none(0);
+  CHECK(Backoff({.full_jitter = true}, none).Next() == 0ms);
+}
+
+TEST_CASE("one wait may have another limit") {
+  FixedRandom none(0);
+  Backoff backoff({.initial = 1000ms, .max = 60000ms}, none);
+  std::vector<std::chrono::milliseconds> waits;
+  for (int i = 0; i < 7; ++i) waits.push_back(backoff.Next(5000ms));
+  CHECK(waits == std::vector<std::chrono::milliseconds>{1000ms, 2000ms, 4000ms, 5000ms, 5000ms, 5000ms, 5000ms});
+  CHECK(backoff.Next() == 60000ms);
+  CHECK(backoff.Next(300000ms) == 256000ms);
+}
+
 TEST_CASE("no number of failures overflows the wait") {
   SeededRandom random(1);
   for (const double factor : {1.0, 2.0, 10.0, 1e6}) {

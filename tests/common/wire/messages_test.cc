@@ -165,6 +165,50 @@ TEST_CASE("fields of other messages that break a rule") {
   }
 }
 
+TEST_CASE("a body is encoded once and stamped with every sending") {
+  model::Batch batch = FullBatch();
+  const std::string body = EncodeBody(batch);
+  const auto stamp = GENERATE(values<Stamp>({{},
+                                             {.seq = 7, .age = std::chrono::milliseconds(12), .history_only = true},
+                                             {.seq = 7, .part = 2, .parts = 3},
+                                             {.seq = ~std::uint64_t{0},
+                                              .age = std::chrono::hours(24 * 400),
+                                              .history_only = true,
+                                              .part = 4094,
+                                              .parts = 4096}}));
+  const std::string message = BatchMessage(body, stamp);
+  CHECK(message.size() <= body.size() + kMostStampBytes);
+  const auto decoded = DecodeFromCollector(message);
+  REQUIRE(decoded.ok());
+  REQUIRE(std::holds_alternative<model::Batch>(*decoded));
+  batch.seq = stamp.seq;
+  batch.age = stamp.age;
+  batch.history_only = stamp.history_only;
+  batch.part = stamp.part;
+  batch.parts = stamp.parts;
+  CHECK(std::get<model::Batch>(*decoded) == batch);
+}
+
+TEST_CASE("bodies one after the other are one body") {
+  model::Batch first, second;
+  first.cluster = second.cluster = "edge-1";
+  first.id = second.id = "b";
+  first.collected_at = second.collected_at = FullBatch().collected_at;
+  first.snapshot.nodes = {model::Node{.name = "a"}, model::Node{.name = "b"}};
+  first.snapshot.namespaces = {"x"};
+  second.snapshot.nodes = {model::Node{.name = "c"}};
+  second.snapshot.namespaces = {"y"};
+  second.snapshot.counts = model::ClusterCounts{.nodes = 3};
+  const auto decoded = DecodeFromCollector(BatchMessage(EncodeBody(first) + EncodeBody(second), {.seq = 1}));
+  REQUIRE(decoded.ok());
+  REQUIRE(std::holds_alternative<model::Batch>(*decoded));
+  model::Batch want = second;
+  want.seq = 1;
+  want.snapshot.nodes = {model::Node{.name = "a"}, model::Node{.name = "b"}, model::Node{.name = "c"}};
+  want.snapshot.namespaces = {"x", "y"};
+  CHECK(std::get<model::Batch>(*decoded) == want);
+}
+
 TEST_CASE("ranges must ascend and be none of nothing") {
   struct Case {
     std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;

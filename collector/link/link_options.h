@@ -1,0 +1,61 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "common/base/clock.h"
+#include "common/http/proxy.h"
+#include "common/model/delivery.h"
+
+namespace clusterpulse::link {
+
+struct LinkOptions {
+  std::string address;  // of the hub, host:port
+  std::string cluster;
+  // Read anew for each stream. An error counts as a failed attempt; empty: no credential is sent.
+  std::function<absl::StatusOr<std::string>()> token;
+  std::string version;
+
+  bool tls = false;
+  std::string tls_ca;           // PEM file, read at each connect; empty: the system's roots
+  std::string tls_server_name;  // checked in place of the host of `address`; SNI stays that host
+  http::ProxySettings proxy = http::ProxySettings::FromEnvironment();
+
+  std::chrono::seconds heartbeat{30};
+  std::chrono::milliseconds connect_limit{20000};    // until the first message is on its way
+  std::chrono::milliseconds welcome_limit{2000};     // a hub that is silent longer is an upstream hub
+  std::chrono::milliseconds full_batch_limit{2000};  // after connecting, other batches wait so long for the full one
+  std::chrono::milliseconds write_limit{120000};     // a hub that takes no message for so long is gone
+  std::chrono::milliseconds drain_limit{5000};       // at Stop, for what was sent to be applied
+};
+
+// Called on the link's thread, one at a time, never under a lock. They must not block: heartbeats would be late.
+struct LinkCallbacks {
+  // A hub of ours sent its Welcome, or 2 s passed without one. The owner adds a full batch at once; until then, or for
+  // full_batch_limit, nothing else is sent.
+  std::function<void()> on_connected;
+  // Puts a configuration into force; returns what of it could not be used, for a person. Comes again, unchanged, with
+  // every connect.
+  std::function<std::vector<std::string>(const model::CollectorConfig&)> on_config;
+  // Fills uptime, degraded, last_collection and interval; the link adds the rest.
+  std::function<model::Heartbeat()> heartbeat;
+};
+
+enum class LinkState { kIdle, kConnecting, kRegistering, kStreaming, kBackingOff, kStopped };
+std::string_view ToString(LinkState state);
+
+struct LinkStatus {
+  LinkState state = LinkState::kIdle;
+  base::SystemTime since{};  // in this state
+  absl::Status last_error;   // why the last stream, or attempt to get one, ended; ok: none did
+  // Of this stream, or of the last one while backing off.
+  std::string hub;        // the replica, if a hub of ours
+  bool upstream = false;  // it is an upstream hub
+};
+
+}  // namespace clusterpulse::link

@@ -1,0 +1,653 @@
+#include "collector/link/link_machine.h"
+
+#include "tests/collector/link/link_rig.h"
+
+namespace clusterpulse::link {
+namespace {
+
+using namespace std::chrono_literals;
+using Texts = std::vector<std::string>;
+
+TEST_CASE("a hub of ours: register, welcome, full batch, history, acknowledgements") {
+  LinkRig rig;
+  rig.Add();
+  rig.Add();
+  CHECK(rig.state() == LinkState::kIdle);
+  rig.Step();
+  CHECK(rig.state() == LinkState::kConnecting);
+  CHECK(rig.transport.token == "secret-token");
+  CHECK(rig.Take() == Texts{"register"});
+  CHECK(rig.state() == LinkState::kRegistering);
+  rig.Say(LinkRig::DefaultWelcome());
+  CHECK(rig.state() == LinkState::kStreaming);
+  CHECK(rig.machine.status().hub == "hub-0");
+  CHECK_FALSE(rig.machine.status().upstream);
+  CHECK(rig.connected == 1);
+  CHECK(rig.Take() == Texts{"3", "h1", "h2"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 3}}, .durable = {2, {}}});
+  CHECK(rig.outbox.stats().in_flight == 0);
+  CHECK(rig.outbox.stats().batches == 1);
+  rig.Add();
+  rig.Step();
+  CHECK(rig.Take() == Texts{"4"});
+  rig.Close();
+  CHECK(rig.state() == LinkState::kBackingOff);
+  CHECK(rig.machine.status().last_error.code() == absl::StatusCode::kUnavailable);
+}
+
+TEST_CASE("the registration says who we are and what we hold") {
+  LinkRig rig;
+  rig.Add();
+  rig.Register();
+  model::Registration want;
+  want.cluster = "edge-1";
+  want.token = "secret-token";
+  want.version = "1.2.3";
+  want.instance = "instance-1";
+  want.held = {1, 1};
+  want.capabilities = {true, true, true};
+  want.interval = 30s;
+  CHECK(rig.LastRegistration() == want);
+
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.config.hash = "c1";
+  rig.Say(welcome);
+  CHECK(rig.Take() == Texts{"report c1", "2", "h1"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 2}}, .durable = {1, {}}});
+  rig.Close();
+  rig.interval = 15s;
+  rig.Register();
+  want.held = {2, 2};
+  want.durable_low = 1;
+  want.config_hash = "c1";
+  want.interval = 15s;
+  CHECK(rig.LastRegistration() == want);
+}
+
+TEST_CASE("a welcome frees what the hub has durable before anything is sent") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  CHECK(rig.Take() == Texts{"1"});
+  rig.Close();
+  rig.Add();
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.durable = {1, {}};
+  rig.ConnectOurs(welcome);
+  CHECK(rig.Take() == Texts{"3", "h2"});
+}
+
+TEST_CASE("a hub without a welcome is an upstream hub") {
+  LinkRig rig;
+  rig.Add();
+  rig.Register();
+  SECTION("after two seconds of silence") {
+    CHECK(rig.next == rig.clock.Steady() + 2s);
+    rig.AdvanceBy(1999ms);
+    CHECK(rig.state() == LinkState::kRegistering);
+    rig.AdvanceBy(1ms);
+  }
+  SECTION("as soon as it configures") { rig.Say(model::CollectorConfig{.metric_sources = {"{}"}}); }
+  SECTION("as soon as it acknowledges") { rig.Say(model::UpstreamAck{.batch_id = "unknown"}); }
+  CHECK(rig.state() == LinkState::kStreaming);
+  CHECK(rig.machine.status().upstream);
+  CHECK(rig.connected == 1);
+  CHECK(rig.Take() == Texts{"2"});
+  rig.Add();
+  rig.Step();
+  CHECK(rig.Take() == Texts{"3"});
+  rig.Say(model::UpstreamAck{.batch_id = "b2"});
+  rig.Say(model::UpstreamAck{.batch_id = "b3"});
+  CHECK(rig.outbox.stats().batches == 0);
+}
+
+TEST_CASE("an upstream hub's configuration is put into force and not reported") {
+  LinkRig rig;
+  rig.Register();
+  rig.Say(model::CollectorConfig{.metric_sources = {"{}", "{}"}, .interval = 45s});
+  REQUIRE(rig.configs.size() == 1);
+  CHECK(rig.configs[0].interval == 45s);
+  CHECK(rig.configs[0].metric_sources.size() == 2);
+  CHECK(rig.Take() == Texts{"1"});
+}
+
+TEST_CASE("a welcome that comes late still counts") {
+  LinkRig rig;
+  rig.Add();
+  rig.ConnectUpstream();
+  CHECK(rig.Take() == Texts{"2"});
+  rig.Say(LinkRig::DefaultWelcome());
+  CHECK_FALSE(rig.machine.status().upstream);
+  CHECK(rig.machine.status().hub == "hub-0");
+  CHECK(rig.connected == 1);
+  CHECK(rig.Take() == Texts{"h1"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 2}}, .durable = {2, {}}});
+  CHECK(rig.outbox.stats().batches == 0);
+}
+
+TEST_CASE("an answer may overtake the news that the registration was written") {
+  LinkRig rig;
+  rig.Step();
+  rig.Say(LinkRig::DefaultWelcome());
+  CHECK(rig.state() == LinkState::kStreaming);
+  CHECK(rig.Take() == Texts{"register", "1"});
+}
+
+TEST_CASE("other batches wait for the full one after connecting, but not for long") {
+  LinkRig rig;
+  rig.adds_full = false;
+  rig.Add();
+  rig.Add();
+  rig.ConnectOurs();
+  CHECK(rig.Take().empty());
+  SECTION("it comes") {
+    rig.AdvanceBy(500ms);
+    CHECK(rig.Take().empty());
+    rig.Add(true);
+    rig.Step();
+    CHECK(rig.Take() == Texts{"3", "h1", "h2"});
+  }
+  SECTION("it does not come") {
+    CHECK(rig.next == rig.clock.Steady() + 2s);
+    rig.AdvanceBy(2s);
+    CHECK(rig.Take() == Texts{"2", "h1"});
+  }
+}
+
+TEST_CASE("heartbeats are on time whatever the outbox does") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  CHECK(rig.Take() == Texts{"1"});
+  CHECK(rig.next == rig.clock.Steady() + 30s);
+  SECTION("nothing to send") {}
+  SECTION("no credits") {
+    for (int i = 0; i < 30; ++i) rig.Add();
+    rig.Step();
+    rig.Take();
+  }
+  SECTION("told to wait") { rig.Say(model::DeliveryAck{.retry_after = 100s}); }
+  for (int i = 0; i < 5; ++i) {
+    rig.AdvanceBy(29s);
+    CHECK(rig.Take().empty());
+    rig.AdvanceBy(1s);
+    CHECK(rig.Take() == Texts{"heartbeat"});
+  }
+}
+
+TEST_CASE("heartbeats tell of the outbox and of what the owner says") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  rig.Take();
+  rig.AdvanceBy(30s);
+  const auto decoded = wire::DecodeFromCollector(rig.transport.written.back());
+  REQUIRE(decoded.ok());
+  const auto& heartbeat = std::get<model::Heartbeat>(*decoded);
+  model::Heartbeat want{.cluster = "edge-1",
+                        .sent_at = rig.clock.Now(),
+                        .uptime = 1h,
+                        .buffered_batches = 1,
+                        .buffered_bytes = rig.outbox.stats().bytes,
+                        .oldest_buffered = NodeBatch("").collected_at,
+                        .last_seq = 1,
+                        .degraded = "pods: no access",
+                        .interval = 30s};
+  CHECK(heartbeat == want);
+}
+
+TEST_CASE("a late heartbeat does not bring forward the next ones") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  rig.Take();
+  rig.AdvanceBy(100s);  // the thread was not run
+  CHECK(rig.Take() == Texts{"heartbeat"});
+  CHECK(rig.next == rig.clock.Steady() + 15s);
+}
+
+TEST_CASE("between the parts of a batch a heartbeat goes, but no other batch") {
+  LinkRig rig;
+  rig.adds_full = false;
+  rig.outbox.Add(NodeBatch("big", 3000, 700), true);
+  rig.ConnectOurs();
+  rig.AdvanceBy(2s);
+  CHECK(rig.Take(1) == Texts{"1.0/3"});
+  rig.Add(true);
+  rig.clock.AdvanceBy(28s);
+  CHECK(rig.Take() == Texts{"1.1/3", "heartbeat", "1.2/3", "2"});
+}
+
+TEST_CASE("every configuration is put into force and reported") {
+  LinkRig rig;
+  rig.problems = {"source a/b: no such type"};
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.config = {.interval = 10s, .hash = "c1"};
+  rig.ConnectOurs(welcome);
+  REQUIRE(rig.configs.size() == 1);
+  CHECK(rig.configs[0] == welcome.config);
+  CHECK(rig.connected == 1);
+  const auto decoded = wire::DecodeFromCollector(rig.transport.written.back());
+  REQUIRE(decoded.ok());
+  CHECK(std::get<model::ConfigReport>(*decoded) == model::ConfigReport{"c1", rig.problems});
+  CHECK(rig.Take() == Texts{"report c1", "1"});
+  rig.Say(model::CollectorConfig{.interval = 20s, .hash = "c2"});
+  CHECK(rig.Take() == Texts{"report c2"});
+  CHECK(rig.configs.size() == 2);
+}
+
+TEST_CASE("texts of the owner are cut to what every hub reads") {
+  LinkRig rig;
+  rig.problems = std::vector<std::string>(1000, std::string(10'000, 'p') + "\xff");
+  rig.problems[0] = "bad \xff\n";
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.config.hash = "c1";
+  rig.ConnectOurs(welcome);
+  const std::string message = rig.transport.written.back();
+  CHECK(message.size() < wire::kMaxOwnMessage);
+  const auto decoded = wire::DecodeFromCollector(message);
+  REQUIRE(decoded.ok());
+  const auto& report = std::get<model::ConfigReport>(*decoded);
+  CHECK(report.problems.size() == 100);
+  CHECK(report.problems[0] == "bad ??");
+  CHECK(report.problems[1] == std::string(4096, 'p'));
+
+  rig.degraded = std::string(5000, '\xff');
+  rig.Take();
+  rig.AdvanceBy(30s);
+  CHECK(rig.Take() == Texts{"heartbeat"});
+}
+
+TEST_CASE("no configuration in the welcome, no report to hubs that do not know it") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  CHECK(rig.configs.empty());
+  CHECK(rig.Take() == Texts{"1"});
+  rig.Close();
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.capabilities.config_report = false;
+  welcome.config.hash = "c1";
+  rig.ConnectOurs(welcome);
+  CHECK(rig.configs.size() == 1);
+  CHECK(rig.Take() == Texts{"2", "h1"});
+}
+
+TEST_CASE("parts go only to hubs that know them") {
+  LinkRig rig;
+  rig.adds_full = false;
+  rig.outbox.Add(NodeBatch("big", 3000, 500), true);
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.capabilities.parts = false;
+  rig.ConnectOurs(welcome);
+  rig.AdvanceBy(2s);
+  CHECK(rig.Take() == Texts{"1"});
+}
+
+TEST_CASE("retry_after holds new batches back, until it is over or taken back") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  CHECK(rig.Take() == Texts{"1"});
+  rig.Say(model::DeliveryAck{.retry_after = 10s});
+  rig.Add();
+  rig.Step();
+  CHECK(rig.Take().empty());
+  CHECK(rig.next == rig.clock.Steady() + 10s);
+  SECTION("over") {
+    rig.AdvanceBy(9999ms);
+    CHECK(rig.Take().empty());
+    rig.AdvanceBy(1ms);
+    CHECK(rig.Take() == Texts{"2"});
+  }
+  SECTION("taken back") {
+    rig.Say(model::DeliveryAck{});
+    CHECK(rig.Take() == Texts{"2"});
+  }
+  SECTION("absurdly long") {
+    rig.Say(model::DeliveryAck{.retry_after = std::chrono::hours(500)});
+    rig.AdvanceBy(5min);
+    CHECK(rig.Take() == Texts{"heartbeat", "2"});
+  }
+}
+
+TEST_CASE("credits, rejections and replays of the hub are heard") {
+  LinkRig rig;
+  rig.Add();
+  rig.Add();
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.credits = {1, 1 << 20};
+  rig.ConnectOurs(welcome);
+  CHECK(rig.Take() == Texts{"3"});
+  rig.Say(model::DeliveryAck{.credits = model::Credits{2, 1 << 20}});
+  CHECK(rig.Take() == Texts{"h1"});
+  rig.Say(model::DeliveryAck{.rejected = {{1, "malformed"}}});
+  CHECK(rig.Take() == Texts{"h2"});
+  rig.Say(model::DeliveryAck{.applied = {{2, 3}}});
+  rig.Say(model::Replay{"instance-1", {1, 3}});
+  CHECK(rig.Take() == Texts{"h2", "h3"});
+}
+
+TEST_CASE("what a hub says too early is ignored") {
+  LinkRig rig;
+  rig.Add();
+  rig.Register();
+  SECTION("acknowledgement") { rig.Say(model::DeliveryAck{.applied = {{1, 1}}, .durable = {1, {}}}); }
+  SECTION("replay") { rig.Say(model::Replay{"instance-1", {1, 1}}); }
+  SECTION("unknown") { rig.SayBytes(""); }
+  CHECK(rig.state() == LinkState::kRegistering);
+  CHECK(rig.outbox.stats().batches == 1);
+  rig.Say(LinkRig::DefaultWelcome());
+  CHECK(rig.Take() == Texts{"2", "h1"});
+}
+
+TEST_CASE("a message that breaks the protocol ends the stream") {
+  // A DeliveryAck with an applied range of nothing.
+  const std::string bad_field = wire::Encode(model::DeliveryAck{.applied = {{0, 0}}});
+  LinkRig rig;
+  SECTION("no message at all, from ours") {
+    rig.ConnectOurs();
+    rig.SayBytes("\xff\xff\xff");
+    CHECK(rig.transport.is_cancelled);
+  }
+  SECTION("a bad field, from ours") {
+    rig.ConnectOurs();
+    rig.SayBytes(bad_field);
+    CHECK(rig.transport.is_cancelled);
+  }
+  SECTION("a bad field, before we know whom from") {
+    rig.Register();
+    rig.SayBytes(bad_field);
+    CHECK(rig.transport.is_cancelled);
+  }
+  SECTION("no message at all, from upstream") {
+    rig.ConnectUpstream();
+    rig.SayBytes("\xff\xff\xff");
+    CHECK(rig.transport.is_cancelled);
+  }
+  SECTION("a bad field, from upstream") {
+    rig.ConnectUpstream();
+    rig.SayBytes(bad_field);
+    CHECK_FALSE(rig.transport.is_cancelled);
+    CHECK(rig.transport.is_receiving);
+    return;
+  }
+  CHECK(rig.next == base::SteadyTime::max());
+  rig.Close(absl::CancelledError("cancelled"));
+  CHECK(rig.state() == LinkState::kBackingOff);
+  CHECK(std::string(rig.machine.status().last_error.message()).find("message from the hub") != std::string::npos);
+}
+
+TEST_CASE("nothing is written or heard between cancelling and the end of the stream") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  CHECK(rig.Take() == Texts{"1"});
+  rig.SayBytes("\xff");
+  rig.Add();
+  rig.AdvanceBy(40s);
+  CHECK(rig.Take().empty());
+  rig.machine.OnMessage(wire::Encode(model::DeliveryAck{.applied = {{1, 1}}}));
+  CHECK(rig.outbox.stats().in_flight == 1);
+}
+
+// Waits that follow ends of streams, one after the other; drawn at their longest.
+TEST_CASE("back-off") {
+  struct Case {
+    const char* name;
+    std::chrono::seconds interval;
+    absl::StatusCode code;
+    std::vector<int> seconds;
+  };
+  using Code = absl::StatusCode;
+  const std::vector<Case> cases = {
+      {"up to a minute", 120s, Code::kUnavailable, {1, 2, 4, 8, 16, 32, 60, 60}},
+      {"up to the interval", 10s, Code::kUnavailable, {1, 2, 4, 8, 10, 10}},
+      {"no interval", 0s, Code::kUnavailable, {1, 2, 4, 8, 16, 32, 60}},
+      {"no credential", 10s, Code::kUnauthenticated, {1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300}},
+      {"not allowed", 10s, Code::kPermissionDenied, {1, 2, 4, 8, 16, 32, 64, 128, 256, 300}},
+      {"another one has the stream", 10s, Code::kAlreadyExists, {1, 2, 4, 8, 10}},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      LinkRig rig;
+      rig.interval = c.interval;
+      rig.Step();
+      for (const int seconds : c.seconds) {
+        rig.Close(absl::Status(c.code, "no"));
+        REQUIRE(rig.state() == LinkState::kBackingOff);
+        const std::chrono::nanoseconds wait = rig.next - rig.clock.Steady();
+        CHECK(wait > std::chrono::seconds(seconds) - 2ms);
+        CHECK(wait <= std::chrono::seconds(seconds));
+        rig.AdvanceBy(wait - 1ms);
+        CHECK(rig.state() == LinkState::kBackingOff);
+        rig.AdvanceBy(1ms);
+        CHECK(rig.state() == LinkState::kConnecting);
+      }
+    }
+  }
+}
+
+std::chrono::seconds RoundedWait(const LinkRig& rig) {
+  return std::chrono::ceil<std::chrono::seconds>(rig.next - rig.clock.Steady());
+}
+
+TEST_CASE("back-off begins anew with the first acknowledgement, not with a connection") {
+  LinkRig rig;
+  for (int i = 0; i < 4; ++i) {
+    rig.ConnectOurs();
+    rig.Take();
+    rig.Close();
+  }
+  CHECK(RoundedWait(rig) == 8s);
+  rig.ConnectOurs();
+  rig.Take();
+  SECTION("an acknowledgement of nothing new") {
+    rig.Say(model::DeliveryAck{.applied = {{100, 200}}, .durable = {1, {}}});
+    rig.Close();
+    CHECK(RoundedWait(rig) == 16s);
+  }
+  SECTION("applied") {
+    rig.Say(model::DeliveryAck{.applied = {{rig.outbox.stats().last_seq, rig.outbox.stats().last_seq}}});
+    rig.Close();
+    CHECK(RoundedWait(rig) == 1s);
+  }
+}
+
+TEST_CASE("an upstream hub that ends streams is left alone for up to five minutes") {
+  LinkRig rig;
+  for (int i = 0; i < 12; ++i) {
+    rig.ConnectUpstream();
+    rig.Take();
+    rig.Close();
+  }
+  CHECK(RoundedWait(rig) == 300s);
+  rig.ConnectUpstream();
+  rig.Take();
+  rig.Say(model::UpstreamAck{.batch_id = "b13", .success = false});
+  rig.Close(absl::OkStatus());
+  CHECK(RoundedWait(rig) == 1s);
+  CHECK(rig.machine.status().last_error.message() == "the hub ended the stream");
+}
+
+TEST_CASE("a connection must come in time, and a message be taken in time") {
+  LinkRig rig;
+  rig.Step();
+  SECTION("connection") {
+    CHECK(rig.next == rig.clock.Steady() + 20s);
+    rig.AdvanceBy(19999ms);
+    CHECK_FALSE(rig.transport.is_cancelled);
+    rig.AdvanceBy(1ms);
+  }
+  SECTION("message") {
+    CHECK(rig.Take() == Texts{"register"});
+    rig.Say(LinkRig::DefaultWelcome());
+    CHECK(rig.transport.is_writing);
+    CHECK(rig.next == rig.clock.Steady() + 120s);
+    rig.AdvanceBy(119999ms);
+    CHECK_FALSE(rig.transport.is_cancelled);
+    rig.AdvanceBy(1ms);
+  }
+  CHECK(rig.transport.is_cancelled);
+  rig.Close(absl::CancelledError());
+  CHECK(rig.state() == LinkState::kBackingOff);
+  CHECK(rig.machine.status().last_error.code() == absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST_CASE("a token that cannot be read is a failed attempt, and the next one reads it anew") {
+  LinkOptions options = LinkRig::DefaultOptions();
+  bool ok = false;
+  options.token = [&]() -> absl::StatusOr<std::string> {
+    if (!ok) return absl::NotFoundError("no such file");
+    return std::string("fresh");
+  };
+  LinkRig rig(options);
+  rig.Step();
+  CHECK(rig.state() == LinkState::kBackingOff);
+  CHECK(rig.transport.opens == 0);
+  CHECK(rig.machine.status().last_error.code() == absl::StatusCode::kNotFound);
+  ok = true;
+  rig.AdvanceBy(1s);
+  CHECK(rig.state() == LinkState::kConnecting);
+  CHECK(rig.transport.token == "fresh");
+}
+
+TEST_CASE("stopping at once when nothing is with the hub") {
+  LinkRig rig;
+  SECTION("before the first attempt") {}
+  SECTION("while backing off") {
+    rig.Step();
+    rig.Close();
+  }
+  SECTION("while connecting") { rig.Step(); }
+  SECTION("while registering") { rig.Register(); }
+  SECTION("while streaming") {
+    rig.ConnectOurs();
+    rig.Take();
+    rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+    rig.Add();  // is not waited for
+  }
+  rig.machine.Stop(5s);
+  rig.Step();
+  if (rig.transport.is_open) {
+    CHECK(rig.transport.is_cancelled);
+    rig.Close(absl::CancelledError());
+  }
+  CHECK(rig.state() == LinkState::kStopped);
+  CHECK(rig.machine.status().last_error.code() != absl::StatusCode::kCancelled);
+  const int opens = rig.transport.opens;
+  rig.AdvanceBy(1h);
+  CHECK(rig.transport.opens == opens);
+}
+
+TEST_CASE("stopping waits for applied, not for durable, and begins nothing new") {
+  LinkRig rig;
+  rig.Add();
+  rig.ConnectOurs();
+  CHECK(rig.Take(1) == Texts{"2"});  // and history is being written
+  rig.Add();
+  rig.machine.Stop(5s);
+  rig.Step();
+  CHECK_FALSE(rig.transport.is_cancelled);
+  CHECK(rig.Take() == Texts{"h1"});
+  rig.AdvanceBy(4s);
+  rig.Say(model::DeliveryAck{.applied = {{2, 2}}});
+  CHECK_FALSE(rig.transport.is_cancelled);
+  SECTION("applied") { rig.Say(model::DeliveryAck{.applied = {{1, 1}}}); }
+  SECTION("not in time") {
+    CHECK(rig.next == rig.clock.Steady() + 1s);
+    rig.AdvanceBy(1s);
+  }
+  SECTION("a later stop is shorter") {
+    rig.machine.Stop(10s);
+    rig.Step();
+    CHECK_FALSE(rig.transport.is_cancelled);
+    rig.machine.Stop(0s);
+    rig.Step();
+  }
+  CHECK(rig.transport.is_cancelled);
+  rig.Close(absl::CancelledError());
+  CHECK(rig.state() == LinkState::kStopped);
+  CHECK(rig.next == base::SteadyTime::max());
+}
+
+TEST_CASE("stopping finishes a batch in parts") {
+  LinkRig rig;
+  rig.adds_full = false;
+  rig.outbox.Add(NodeBatch("big", 3000, 500), true);
+  rig.ConnectOurs();
+  rig.AdvanceBy(2s);
+  CHECK(rig.Take(1) == Texts{"1.0/2"});
+  rig.machine.Stop(5s);
+  rig.Step();
+  CHECK(rig.Take() == Texts{"1.1/2"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+  CHECK(rig.transport.is_cancelled);
+}
+
+TEST_CASE("the log tells what lasts, and never the token") {
+  LinkRig rig;
+  const auto count = [&](const std::string& word) {
+    return std::count_if(rig.lines.begin(), rig.lines.end(),
+                         [&](const std::string& line) { return line.find(word) != std::string::npos; });
+  };
+  SECTION("short failures") {
+    rig.Step();
+    rig.Close();
+    CHECK(count("\"warn\"") == 0);
+    CHECK(count("no link") == 1);
+  }
+  SECTION("lasting failures, once in ten minutes") {
+    rig.interval = 1s;
+    rig.Step();
+    for (int i = 0; i < 500; ++i) {
+      rig.Close();
+      rig.AdvanceBy(1s);
+    }
+    CHECK(count("\"warn\"") == 1);
+  }
+  SECTION("a refused credential at once") {
+    rig.Step();
+    rig.Close(absl::UnauthenticatedError("unknown token"));
+    CHECK(count("\"warn\"") == 1);
+    CHECK(count("unknown token") == 1);
+  }
+  SECTION("a stream") {
+    rig.ConnectOurs();
+    rig.Close();
+    CHECK(count("link established") == 1);
+    CHECK(count("link lost") == 1);
+    CHECK(count("\"info\"") == 2);
+  }
+  CHECK(count("hub:9443") > 0);
+  CHECK(rig.Logged().find("secret-token") == std::string::npos);
+}
+
+TEST_CASE("metrics tell of the stream") {
+  LinkRig rig;
+  const auto has = [&](const std::string& line) {
+    const std::string text = rig.registry.Render();
+    CAPTURE(line, text);
+    CHECK(text.find("\nclusterpulse_collector_" + line + "\n") != std::string::npos);
+  };
+  rig.ConnectOurs();
+  has("connected 1");
+  has("connects_total 1");
+  has("backoff_seconds 0");
+  rig.Close();
+  has("connected 0");
+  has("connection_failures_total 1");
+  has("backoff_seconds 0.999");
+  rig.ConnectOurs();
+  has("connected 1");
+  has("connects_total 2");
+  has("backoff_seconds 0");
+}
+
+TEST_CASE("the state tells since when") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  const base::SystemTime since = rig.clock.Now();
+  CHECK(rig.machine.status().since == since);
+  rig.AdvanceBy(30s);
+  CHECK(rig.machine.status().since == since);
+  rig.Close();
+  CHECK(rig.machine.status().since == rig.clock.Now());
+  CHECK(ToString(rig.state()) == "backing off");
+}
+
+}  // namespace
+}  // namespace clusterpulse::link

@@ -1,0 +1,214 @@
+#include "collector/link/splitter.h"
+
+#include <algorithm>
+
+#include "tests/collector/link/sample.h"
+#include "tests/common/wire/sample_batch.h"
+
+namespace clusterpulse::link {
+namespace {
+
+// What is left of a batch when only its content counts.
+model::Batch Content(model::Batch batch) {
+  batch.seq = 0;
+  batch.age = std::chrono::milliseconds(0);
+  batch.part = batch.parts = 0;
+  batch.history_only = false;
+  return batch;
+}
+
+std::vector<model::Batch> ReadParts(const Piece& piece) {
+  std::vector<model::Batch> parts;
+  const auto count = static_cast<std::uint32_t>(piece.bodies.size());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    wire::Stamp stamp{.seq = 9};
+    if (count > 1) stamp.part = i, stamp.parts = count;
+    parts.push_back(ReadBatch(wire::BatchMessage(piece.bodies[i], stamp)));
+    CHECK(parts.back().part == stamp.part);
+    CHECK(parts.back().parts == stamp.parts);
+  }
+  return parts;
+}
+
+model::Batch Joined(const std::vector<model::Batch>& parts) {
+  model::Batch whole = Content(parts.front());
+  for (std::size_t i = 1; i < parts.size(); ++i) JoinInto(whole, parts[i]);
+  return whole;
+}
+
+std::size_t Entries(const model::Batch& batch) {
+  const auto size = [](const auto& list) { return list.has_value() ? list->size() : 0; };
+  std::size_t entries = size(batch.snapshot.nodes) + size(batch.snapshot.namespaces) + size(batch.snapshot.operators) +
+                        size(batch.snapshot.cluster_operators);
+  for (const auto& source : batch.sources) entries += source.rows.size();
+  return entries;
+}
+
+// Any content, any scopes, sizes from nothing to many messages.
+model::Batch RandomBatch(base::Random& random) {
+  const auto upto = [&](std::size_t most) { return static_cast<std::size_t>(random.Next() % (most + 1)); };
+  const auto text = [&] { return std::string(upto(3) == 0 ? upto(900) : upto(30), 'z'); };
+  model::Batch batch;
+  batch.cluster = "edge-1";
+  batch.id = "id-" + std::to_string(random.Next());
+  batch.collected_at = base::SystemTime(std::chrono::milliseconds(1'700'000'000'123));
+  batch.interval = std::chrono::seconds(30);
+  model::ClusterSnapshot& s = batch.snapshot;
+  if (upto(3) > 0) {
+    s.nodes.emplace();
+    for (std::size_t i = 0, n = upto(30); i < n; ++i) s.nodes->push_back(SampleNode(i, text().size()));
+  }
+  if (upto(3) > 0) s.counts = model::ClusterCounts{.nodes = 3, .pods = static_cast<int>(upto(99))};
+  if (upto(3) > 0) {
+    s.namespaces.emplace();
+    for (std::size_t i = 0, n = upto(200); i < n; ++i) s.namespaces->push_back("ns-" + std::to_string(1000 + i));
+  }
+  if (upto(3) > 0) s.info = model::ClusterInfo{.version = "1.29", .console_url = text()};
+  if (upto(3) > 0) {
+    s.operators.emplace();
+    for (std::size_t i = 0, n = upto(20); i < n; ++i) {
+      s.operators->push_back(model::OlmOperator{.name = "op" + std::to_string(i), .display_name = text()});
+    }
+  }
+  if (upto(3) > 0) {
+    s.cluster_operators.emplace();
+    for (std::size_t i = 0, n = upto(20); i < n; ++i) {
+      s.cluster_operators->push_back(model::ClusterOperator{.name = "co" + std::to_string(i), .message = text()});
+    }
+  }
+  for (std::size_t i = 0, n = upto(3); i < n; ++i) {
+    batch.sources.push_back(SampleSource("source-" + std::to_string(i), upto(40), upto(100)));
+  }
+  return batch;
+}
+
+TEST_CASE("pieces and parts joined are the batch, whatever it holds") {
+  base::SeededRandom random(20260301);
+  int in_parts = 0, split = 0;
+  for (int round = 0; round < 500; ++round) {
+    const model::Batch batch = RandomBatch(random);
+    const std::size_t max_message = 300 + random.Next() % 4000;
+    CAPTURE(round, max_message);
+    const std::vector<Piece> pieces = Split(batch, max_message);
+    REQUIRE(!pieces.empty());
+    split += pieces.size() > 1 ? 1 : 0;
+
+    model::Batch whole;
+    std::vector<std::string> scopes;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const Piece& piece = pieces[i];
+      in_parts += piece.bodies.size() > 1 ? 1 : 0;
+      const std::vector<model::Batch> parts = ReadParts(piece);
+      std::size_t bytes = 0;
+      for (std::size_t part = 0; part < parts.size(); ++part) {
+        const std::size_t size = piece.bodies[part].size() + wire::kMostStampBytes;
+        bytes += size;
+        // What does not fit is one entry; the first part has also what is no entry.
+        if (size > max_message) CHECK(Entries(parts[part]) <= 1);
+      }
+      CHECK(piece.bytes == bytes);
+      CHECK(piece.is_source == (piece.scopes.size() == 1 && piece.scopes.front().rfind("source:", 0) == 0));
+      scopes.insert(scopes.end(), piece.scopes.begin(), piece.scopes.end());
+      if (i == 0) {
+        whole = Joined(parts);
+      } else {
+        JoinInto(whole, Joined(parts));
+      }
+    }
+    CHECK(whole == batch);
+    std::sort(scopes.begin(), scopes.end());
+    CHECK(std::adjacent_find(scopes.begin(), scopes.end()) == scopes.end());
+  }
+  CHECK(in_parts > 100);
+  CHECK(split > 100);
+}
+
+TEST_CASE("a batch that fits stays whole") {
+  const model::Batch batch = wire::FullBatch();
+  const std::vector<Piece> pieces = Split(batch);
+  REQUIRE(pieces.size() == 1);
+  CHECK(pieces[0].scopes == std::vector<std::string>{"nodes", "counts", "namespaces", "operators", "cluster_operators",
+                                                     "info", "source:team-a/certificates"});
+  CHECK_FALSE(pieces[0].is_source);
+  CHECK(Content(ReadParts(pieces[0]).front()) == Content(batch));
+}
+
+TEST_CASE("a batch without anything is one piece without scopes") {
+  model::Batch batch = NodeBatch("a");
+  batch.snapshot = {};
+  for (const std::size_t max_message : {std::size_t{1} << 20, std::size_t{1}}) {
+    const std::vector<Piece> pieces = Split(batch, max_message);
+    REQUIRE(pieces.size() == 1);
+    CHECK(pieces[0].scopes.empty());
+    CHECK(pieces[0].bodies.size() == 1);
+  }
+}
+
+TEST_CASE("a large batch is split along its scopes") {
+  model::Batch batch = wire::FullBatch();
+  batch.sources = {SampleSource("a", 3), SampleSource("b", 0)};
+  const std::vector<Piece> pieces = Split(batch, 1200);
+  std::vector<std::vector<std::string>> scopes;
+  for (const Piece& piece : pieces) scopes.push_back(piece.scopes);
+  CHECK(scopes == std::vector<std::vector<std::string>>{{"nodes", "counts", "namespaces"},
+                                                        {"operators"},
+                                                        {"cluster_operators", "info"},
+                                                        {"source:team-a/a"},
+                                                        {"source:team-a/b"}});
+  for (const Piece& piece : pieces) CHECK(piece.bodies.size() == 1);
+  CHECK(pieces[3].is_source);
+  CHECK_FALSE(pieces[1].is_source);
+}
+
+TEST_CASE("thousands of nodes go in messages of ours, of even size") {
+  const model::Batch batch = NodeBatch("a", 3000, 2000);
+  const std::vector<Piece> pieces = Split(batch);
+  REQUIRE(pieces.size() == 1);
+  const Piece& piece = pieces.front();
+  CHECK(piece.bodies.size() >= 6);
+  CHECK(piece.bodies.size() <= 8);
+  for (const std::string& body : piece.bodies) {
+    CHECK(wire::BatchMessage(body, {.seq = ~std::uint64_t{0},
+                                    .age = std::chrono::hours(9000),
+                                    .history_only = true,
+                                    .part = 4000,
+                                    .parts = 4001})
+              .size() <= wire::kMaxOwnMessage);
+  }
+  CHECK(Joined(ReadParts(piece)) == batch);
+}
+
+TEST_CASE("for a hub without parts nodes go whole, or not at all") {
+  const model::Batch batch = NodeBatch("a", 300, 100);
+  const Piece piece = Split(batch, 10'000).front();
+  REQUIRE(piece.bodies.size() > 1);
+  const auto body = WholeBody(piece, wire::kMaxUpstreamMessage);
+  REQUIRE(body.has_value());
+  CHECK(Content(ReadBatch(wire::BatchMessage(*body, {.seq = 1}))) == batch);
+  CHECK(WholeBody(piece, body->size() + wire::kMostStampBytes).has_value());
+  CHECK_FALSE(WholeBody(piece, body->size() + wire::kMostStampBytes - 1).has_value());
+}
+
+TEST_CASE("for a hub without parts a source is cut, and says so") {
+  model::Batch batch = NodeBatch("a");
+  batch.snapshot = {};
+  batch.sources = {SampleSource("big", 300, 100)};
+  const Piece piece = Split(batch, 10'000).front();
+  REQUIRE(piece.bodies.size() > 1);
+  const auto body = WholeBody(piece, 10'000);
+  REQUIRE(body.has_value());
+  const model::Batch cut = ReadBatch(wire::BatchMessage(*body, {.seq = 1}));
+  REQUIRE(cut.sources.size() == 1);
+  const model::SourceResult& source = cut.sources.front();
+  const std::vector<model::SourceRow>& all = batch.sources.front().rows;
+  CHECK(source.truncated);
+  CHECK(source.rows.size() > 30);
+  CHECK(source.rows.size() < all.size());
+  CHECK(std::equal(source.rows.begin(), source.rows.end(), all.begin()));
+  CHECK(source.resource_count == static_cast<int>(source.rows.size()));
+  CHECK(source.aggregations == batch.sources.front().aggregations);
+  CHECK_FALSE(WholeBody(piece, 1000).has_value());
+}
+
+}  // namespace
+}  // namespace clusterpulse::link
