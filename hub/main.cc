@@ -5,9 +5,9 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "common/app/signals.h"
 #include "hub/app/app.h"
 #include "hub/app/command_line.h"
-#include "hub/app/signals.h"
 
 int main(int argc, char** argv) {
   // Pages of lists are megabytes that live for milliseconds on many threads. A fixed threshold returns them to the

@@ -115,9 +115,10 @@ absl::StatusOr<std::int64_t> ReadNumber(const Option& option, Source source, std
   const auto [rest, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc() || rest != end) return Refuse(option, source, text);
   if (option.floor && value < *option.floor) {
+    const std::int64_t raised = option.raised_to.value_or(*option.floor);
     parsed.warnings.push_back(
-        fmt::format("{}={} is below the least value and runs as {}", Called(option, source), value, *option.floor));
-    return *option.floor;
+        fmt::format("{}={} is below the least value and runs as {}", Called(option, source), value, raised));
+    return raised;
   }
   if (value < option.min || value > option.max) return Refuse(option, source, text);
   return value;

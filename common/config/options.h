@@ -28,8 +28,8 @@ struct Option {
   std::string unit;   // "s"; empty: none
   std::string alias;  // a second flag: "o" for -o
 
-  // Numbers and seconds. Below `floor`: raised, with a warning. Outside [min, max]: refused.
-  std::optional<std::int64_t> floor;
+  // Numbers and seconds. Below `floor`: raised to it (or to `raised_to`), with a warning. Outside [min, max]: refused.
+  std::optional<std::int64_t> floor, raised_to;
   std::int64_t min = 0;
   std::int64_t max = std::numeric_limits<int>::max();
 

@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "common/kube/object_meta.h"
 #include "common/survey/condition.h"
 
 namespace clusterpulse::survey {
@@ -129,13 +128,17 @@ model::NodeStatus StatusWord(const model::Node& node, bool cordoned) {
 }  // namespace
 
 absl::Status ReadNode(json::Cursor object, model::Node& out, Unreadable& unreadable) {
+  kube::ObjectMeta meta;
+  return ReadNode(object, meta, out, unreadable);
+}
+
+absl::Status ReadNode(json::Cursor object, kube::ObjectMeta& meta, model::Node& out, Unreadable& unreadable) {
   out = {};
   bool cordoned = false;
   RETURN_IF_ERROR(object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
     if (key == "metadata") {
-      kube::ObjectMeta meta;
       RETURN_IF_ERROR(kube::ReadMeta(value, kube::MetaParts::kAll, meta));
-      out.name = std::move(meta.name);
+      out.name = meta.name;
       out.labels = std::move(meta.labels);
       out.annotations = std::move(meta.annotations);
     } else if (key == "spec") {

@@ -3,6 +3,7 @@
 #include <absl/status/status.h>
 
 #include "common/json/cursor.h"
+#include "common/kube/object_meta.h"
 #include "common/model/cluster.h"
 #include "common/survey/amount.h"
 
@@ -15,6 +16,8 @@ namespace clusterpulse::survey {
 // The status word: Ready and NotReady by the condition Ready (NotReady: any other value than True), Unknown without
 // one. A cordoned node is SchedulingDisabled unless it is NotReady: a failure is never hidden by a cordon.
 absl::Status ReadNode(json::Cursor object, model::Node& out, Unreadable& unreadable);
+// The same for a watch cache: `meta` is the object's identity, the name included.
+absl::Status ReadNode(json::Cursor object, kube::ObjectMeta& meta, model::Node& out, Unreadable& unreadable);
 
 // Sets the totals and the shares of the allocatable amounts that they take.
 void SetPods(const model::PodTotals& pods, model::Node& node);

@@ -175,6 +175,21 @@ Requests AddUp(Parts& parts) {
   return sum;
 }
 
+// Without `meta` the metadata, a good part of a pod, is skipped unread.
+absl::Status ReadPodObject(json::Cursor object, kube::ObjectMeta* meta, PodRecord& out, Unreadable& unreadable) {
+  out.node.clear();
+  out.phase = PodPhase::kUnknown;
+  Parts parts;
+  RETURN_IF_ERROR(object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
+    if (key == "spec") return ReadSpec(value, out, parts, unreadable);
+    if (key == "status") return ReadStatus(value, out, parts, unreadable);
+    if (key == "metadata" && meta != nullptr) return kube::ReadMeta(value, kube::MetaParts::kIdentity, *meta);
+    return absl::OkStatus();
+  }));
+  out.requests = AddUp(parts);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 PodPhase ParsePodPhase(std::string_view word) {
@@ -186,16 +201,11 @@ PodPhase ParsePodPhase(std::string_view word) {
 }
 
 absl::Status ReadPod(json::Cursor object, PodRecord& out, Unreadable& unreadable) {
-  out.node.clear();
-  out.phase = PodPhase::kUnknown;
-  Parts parts;
-  RETURN_IF_ERROR(object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
-    if (key == "spec") return ReadSpec(value, out, parts, unreadable);
-    if (key == "status") return ReadStatus(value, out, parts, unreadable);
-    return absl::OkStatus();
-  }));
-  out.requests = AddUp(parts);
-  return absl::OkStatus();
+  return ReadPodObject(object, nullptr, out, unreadable);
+}
+
+absl::Status ReadPod(json::Cursor object, kube::ObjectMeta& meta, PodRecord& out, Unreadable& unreadable) {
+  return ReadPodObject(object, &meta, out, unreadable);
 }
 
 }  // namespace clusterpulse::survey

@@ -7,6 +7,7 @@
 #include <absl/status/status.h>
 
 #include "common/json/cursor.h"
+#include "common/kube/object_meta.h"
 #include "common/kube/quantity.h"
 #include "common/survey/amount.h"
 
@@ -45,5 +46,7 @@ struct PodRecord {
 // of pod-level requests, an alpha feature, counts as asked for.) A field of a wrong type counts as absent, a quantity
 // that does not parse as 0 (and in `unreadable`). kDataLoss: broken JSON; `out` is then unspecified.
 absl::Status ReadPod(json::Cursor object, PodRecord& out, Unreadable& unreadable);
+// The same for a watch cache: `meta` is the object's identity.
+absl::Status ReadPod(json::Cursor object, kube::ObjectMeta& meta, PodRecord& out, Unreadable& unreadable);
 
 }  // namespace clusterpulse::survey

@@ -13,7 +13,6 @@
 #include "common/survey/node.h"
 #include "common/survey/olm.h"
 #include "common/survey/pod.h"
-#include "common/survey/pod_tally.h"
 
 namespace clusterpulse::survey {
 namespace {
@@ -57,7 +56,6 @@ absl::StatusOr<std::vector<model::Node>> ListNodes(kube::KubeApi& api, Unreadabl
   };
   const auto listed = kube::ListAll(api, {.resource = kube::kNodes}, visit, restart, options);
   if (!listed.ok()) return base::Annotate(listed.status(), "listing nodes");
-  std::ranges::sort(nodes, {}, &model::Node::name);
   unreadable.quantities += odd.quantities;
   unreadable.objects += odd.objects;
   return nodes;
@@ -111,20 +109,29 @@ absl::StatusOr<std::string> GetForSure(kube::KubeApi& api, const kube::ResourceT
 
 }  // namespace
 
-absl::StatusOr<NodesRead> ReadNodes(kube::KubeApi& api, const kube::CallOptions& options) {
+NodesRead JoinPods(std::vector<model::Node> nodes, const PodTally& pods) {
   NodesRead read;
-  ASSIGN_OR_RETURN(read.nodes, ListNodes(api, read.unreadable, options));
-  ASSIGN_OR_RETURN(const PodTally tally, TallyPods(api, read.unreadable, options));
-  for (auto& node : read.nodes) {
-    SetPods(tally.On(node.name), node);
+  std::ranges::sort(nodes, {}, &model::Node::name);
+  for (auto& node : nodes) {
+    SetPods(pods.On(node.name), node);
     if (node.status == model::NodeStatus::kReady) ++read.counts.nodes_ready;
     read.counts.cpu_capacity += node.cpu_capacity;
     read.counts.memory_capacity = SaturatingAdd(read.counts.memory_capacity, node.memory_capacity);
   }
-  read.counts.nodes = static_cast<std::int32_t>(read.nodes.size());
-  const model::PodTotals all = tally.All();
+  read.counts.nodes = static_cast<std::int32_t>(nodes.size());
+  const model::PodTotals all = pods.All();
   read.counts.pods = all.total;
   read.counts.pods_running = all.running;
+  read.nodes = std::move(nodes);
+  return read;
+}
+
+absl::StatusOr<NodesRead> ReadNodes(kube::KubeApi& api, const kube::CallOptions& options) {
+  Unreadable unreadable;
+  ASSIGN_OR_RETURN(std::vector<model::Node> nodes, ListNodes(api, unreadable, options));
+  ASSIGN_OR_RETURN(const PodTally pods, TallyPods(api, unreadable, options));
+  NodesRead read = JoinPods(std::move(nodes), pods);
+  read.unreadable = unreadable;
   return read;
 }
 

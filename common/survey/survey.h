@@ -9,6 +9,7 @@
 #include "common/kube/kube_api.h"
 #include "common/model/cluster.h"
 #include "common/survey/amount.h"
+#include "common/survey/pod_tally.h"
 
 // Reads one cluster through KubeApi into model values: what the puller (hub) writes and the collector sends. The
 // formulas are those of spec/wire-and-store.md B.5-B.9 with the listed defects corrected. Each function is one
@@ -28,6 +29,9 @@ struct NodesRead {
   model::ClusterCounts counts;     // deployments left absent
   Unreadable unreadable;           // for a metric
 };
+// The nodes, which may be in any order, with what runs on them.
+NodesRead JoinPods(std::vector<model::Node> nodes, const PodTally& pods);
+
 // Nodes and pods. A pod on a node that is not (or not yet) listed counts in `counts` only.
 absl::StatusOr<NodesRead> ReadNodes(kube::KubeApi& api, const kube::CallOptions& options);
 

@@ -6,11 +6,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "common/app/routes.h"
+#include "common/app/version.h"
 #include "common/base/status.h"
 #include "common/kube/http_kube_api.h"
 #include "common/tls/stream.h"
 #include "hub/app/cache_part.h"
-#include "common/app/version.h"
 #include "hub/reconcile/cluster/kube_client_factory.h"
 #include "hub/store/embedded_store.h"
 #include "hub/store/redis_store.h"
@@ -46,6 +47,8 @@ absl::StatusOr<std::unique_ptr<store::StateStore>> MakeStore(const Config& confi
       .username = config.redis_username,
       .password = config.redis_password,
       .database = config.redis_db,
+      .persistence = config.redis_persistence == "none" ? store::RedisStore::Persistence::kNone
+                                                        : store::RedisStore::Persistence::kAof,
       .log = log,
       .registry = &registry,
   };
@@ -60,10 +63,6 @@ absl::StatusOr<std::unique_ptr<store::StateStore>> MakeStore(const Config& confi
                                      .server_name = config.redis_tls_server_name};
   }
   return std::make_unique<store::RedisStore>(std::move(options));
-}
-
-http::ServerReply Reply(const HealthChecks::Answer& answer) {
-  return {.code = answer.ok ? 200 : 503, .body = answer.body};
 }
 
 }  // namespace
@@ -104,7 +103,6 @@ App::~App() = default;
 void App::Compose() {
   telemetry::Registry& registry = *deps_.registry;
   const base::Clock& clock = *deps_.clock;
-  const log::Logger& log = deps_.log;
   process_metrics_.emplace(registry, "clusterpulse_hub");
   store_.emplace(*deps_.store, registry);
   state_.emplace(
@@ -112,48 +110,109 @@ void App::Compose() {
       store::ClusterState::Options{
           .cache_ttl = config_.cache_ttl, .metrics_retention = config_.metrics_retention, .hub_namespace = config_.ns},
       clock);
+  collectors_.emplace(*store_, *state_, config_.ns);
+  ComposeCaches();
+  monitor_.emplace(Monitor::Options{.connections_error = [this] { return connections_->LastError(); },
+                                    .on_fatal = [this](const absl::Status& why) { Fail(why); },
+                                    .on_look =
+                                        [this](const absl::Status& store) {
+                                          if (ingest_) ingest_->ingester().SetServing(store.ok() && CachesSynced());
+                                        }},
+                   *store_, *state_, clock, deps_.log);
+  if (config_.runs_ingester()) ComposeIngester();
+  if (config_.runs_controllers()) ComposeControllers();
+  if (!IsDisabled(config_.probe_address)) {
+    probes_.emplace(http::Server::Options{.name = "probes", .address = config_.probe_address, .threads = 4},
+                    ProbeRoutes(alive_, ready_));
+  }
+  if (!IsDisabled(config_.metrics_address)) {
+    metrics_.emplace(http::Server::Options{.name = "metrics", .address = config_.metrics_address, .threads = 4},
+                     MetricsRoutes(registry));
+  }
+  AddParts();
+}
+
+void App::ComposeCaches() {
+  kube::Reflector::Options options{.resource = kube::kClusterConnections,
+                                   .ns = config_.ns,
+                                   .log = deps_.log,
+                                   .clock = deps_.clock,
+                                   .random = deps_.random};
+  connections_.emplace(*deps_.hub, options, reconcile::ReadClusterConnection);
+  cache_parts_.push_back(
+      std::make_unique<CachePart<reconcile::ClusterConnection>>("watch of ClusterConnections", *connections_));
+  options.resource = kube::kSecrets;
+  if (config_.ingester_enabled) {
+    // Only what is ours comes with its values, and of these only digests stay.
+    options.label_selector = reconcile::kTokenSelector;
+    token_secrets_.emplace(*deps_.hub, options, reconcile::ReadTokenSecret);
+    cache_parts_.push_back(
+        std::make_unique<CachePart<reconcile::TokenSecret>>("watch of token Secrets", *token_secrets_));
+    options.label_selector.clear();
+  }
+  options.metadata_only = true;
+  secrets_.emplace(*deps_.hub, options, reconcile::ReadSecretVersion);
+  cache_parts_.push_back(std::make_unique<CachePart<reconcile::SecretVersion>>("watch of Secrets", *secrets_));
+}
+
+bool App::CachesSynced() const {
+  return connections_->HasSynced() && secrets_->HasSynced() && (!token_secrets_ || token_secrets_->HasSynced());
+}
+
+std::optional<std::string> App::SecretVersionOf(const kube::ObjectKey& key) const {
+  const auto secret = secrets_->Get(key);
+  return secret ? std::optional(secret->resource_version) : std::nullopt;
+}
+
+std::optional<reconcile::TokenSecret> App::TokenSecretOf(const kube::ObjectKey& key) const {
+  return token_secrets_ ? token_secrets_->Get(key) : std::nullopt;
+}
+
+void App::ComposeIngester() {
+  reconcile::CollectorTokens::Sources sources{
+      .connection =
+          [this](const std::string& cluster) {
+            return connections_->Get({config_.ns, cluster});
+          },
+      .token_secret = [this](const kube::ObjectKey& key) { return TokenSecretOf(key); },
+      .secret_version = [this](const kube::ObjectKey& key) { return SecretVersionOf(key); },
+      .synced = [this] { return CachesSynced(); }};
+  // Replicas on one machine differ in their ports.
+  ingest_.emplace(config_, fmt::format("{}:{}", HostName(), config_.ingester_port),
+                  IngestPart::Dependencies{*deps_.hub, *store_, *state_, *collectors_, *deps_.clock, *deps_.random,
+                                           *deps_.registry},
+                  std::move(sources), deps_.log);
+}
+
+void App::ComposeControllers() {
+  telemetry::Registry& registry = *deps_.registry;
+  const base::Clock& clock = *deps_.clock;
+  const log::Logger& log = deps_.log;
   status_.emplace(*deps_.hub, clock, runtime::StatusWriter::Options());
   events_.emplace(runtime::AggregatingEventRecorder::Options{.instance = HostName(), .registry = &registry}, *deps_.hub,
                   clock, *deps_.random, log);
-
-  connections_.emplace(
-      *deps_.hub,
-      kube::Reflector::Options{
-          .resource = kube::kClusterConnections, .ns = config_.ns, .log = log, .clock = &clock, .random = deps_.random},
-      reconcile::ReadClusterConnection);
-  secrets_.emplace(*deps_.hub,
-                   kube::Reflector::Options{.resource = kube::kSecrets,
-                                            .ns = config_.ns,
-                                            .metadata_only = true,
-                                            .log = log,
-                                            .clock = &clock,
-                                            .random = deps_.random},
-                   reconcile::ReadSecretVersion);
-
-  monitor_.emplace(Monitor::Options{.connections_error = [this] { return connections_->LastError(); },
-                                    .on_fatal = [this](const absl::Status& why) { Fail(why); }},
-                   *store_, *state_, clock, log);
-
   reconcile::HubObjects objects{.connection = [this](const kube::ObjectKey& key) { return connections_->Get(key); },
-                                .secret_version = [this](const kube::ObjectKey& key) -> std::optional<std::string> {
-                                  const auto secret = secrets_->Get(key);
-                                  if (!secret) return std::nullopt;
-                                  return secret->resource_version;
-                                }};
-  reconciler_.emplace(reconcile::ClusterReconciler::Dependencies{.hub = *deps_.hub,
-                                                                 .clients = *deps_.clients,
-                                                                 .store = *state_,
-                                                                 .status = *status_,
-                                                                 .events = *events_,
-                                                                 .clock = clock,
-                                                                 .random = *deps_.random},
-                      std::move(objects),
-                      reconcile::ClusterReconciler::Options{
-                          .hub_namespace = config_.ns,
-                          .instance = instance_,
-                          .defaults = {.interval = config_.reconciliation_interval, .timeout = config_.connect_timeout},
-                          .operator_interval = config_.operator_scan_interval},
-                      reconcile::ClientPool::Options(), reconcile::PullMetrics(registry), log);
+                                .secret_version = [this](const kube::ObjectKey& key) { return SecretVersionOf(key); },
+                                .token_secret = [this](const kube::ObjectKey& key) { return TokenSecretOf(key); }};
+  reconciler_.emplace(
+      reconcile::ClusterReconciler::Dependencies{.hub = *deps_.hub,
+                                                 .clients = *deps_.clients,
+                                                 .store = *state_,
+                                                 .collectors = *collectors_,
+                                                 .status = *status_,
+                                                 .events = *events_,
+                                                 .clock = clock,
+                                                 .random = *deps_.random,
+                                                 .store_up_for = [this] { return monitor_->StoreUpFor(); }},
+      std::move(objects),
+      reconcile::ClusterReconciler::Options{
+          .hub_namespace = config_.ns,
+          .instance = instance_,
+          .defaults = {.interval = config_.reconciliation_interval, .timeout = config_.connect_timeout},
+          .operator_interval = config_.operator_scan_interval,
+          .push_enabled = config_.ingester_enabled,
+          .ingester_address = config_.ingester_public_address},
+      reconcile::ClientPool::Options(), reconcile::PullMetrics(registry), log);
   passes_.emplace(*reconciler_, clock);
   controller_.emplace(
       runtime::Controller::Options{
@@ -161,20 +220,13 @@ void App::Compose() {
       *passes_, clock, log);
   resync_.emplace(
       runtime::Resync::Options(), *controller_, [this] { return AllKeys(); }, *deps_.random, log);
-
-  if (!IsDisabled(config_.probe_address)) {
-    probes_.emplace(http::Server::Options{.name = "probes", .address = config_.probe_address, .threads = 4},
-                    std::vector<http::Server::Route>{
-                        {"GET", "/healthz", [this](const http::ServerRequest&) { return Reply(Alive()); }},
-                        {"GET", "/readyz", [this](const http::ServerRequest&) { return Reply(Ready()); }}});
-  }
-  if (!IsDisabled(config_.metrics_address)) {
-    metrics_.emplace(http::Server::Options{.name = "metrics", .address = config_.metrics_address, .threads = 4},
-                     std::vector<http::Server::Route>{{"GET", "/metrics", [this](const http::ServerRequest&) {
-                                                         return http::ServerReply{
-                                                             .content_type = "text/plain; version=0.0.4; charset=utf-8",
-                                                             .body = deps_.registry->Render()};
-                                                       }}});
+  if (config_.ingester_enabled) {
+    hints_.emplace(
+        *collectors_,
+        [this](std::string_view cluster) {
+          controller_->Enqueue({config_.ns, std::string(cluster)});
+        },
+        log);
   }
   if (config_.leader_elect) {
     elector_.emplace(
@@ -182,26 +234,28 @@ void App::Compose() {
             .ns = config_.ns, .name = std::string(kLease), .identity = instance_, .registry = &registry},
         *deps_.hub, clock, *deps_.random, log);
   }
+}
+
+void App::AddParts() {
   manager_.emplace(
       runtime::Manager::Options{
           .ready_limit = kReadyLimit, .stop_limit = config_.shutdown_timeout, .release_limit = kReleaseLimit},
-      elector_ ? &*elector_ : nullptr, log);
-
-  cache_parts_.push_back(
-      std::make_unique<CachePart<reconcile::ClusterConnection>>("watch of ClusterConnections", *connections_));
-  cache_parts_.push_back(std::make_unique<CachePart<reconcile::SecretVersion>>("watch of Secrets", *secrets_));
+      elector_ ? &*elector_ : nullptr, deps_.log);
   if (probes_) manager_->Add(*probes_);
   if (metrics_) manager_->Add(*metrics_);
-  manager_->Add(*events_);
+  if (events_) manager_->Add(*events_);
   manager_->Add(*monitor_);
   for (const auto& part : cache_parts_) manager_->Add(*part);
+  if (ingest_) manager_->Add(ingest_->ingester());
+  if (!controller_) return;
   manager_->Add(*controller_);
   manager_->Add(*resync_);
+  if (hints_) manager_->Add(*hints_);
 }
 
 void App::AddChecks() {
   alive_.Add("monitor", [this] { return monitor_->heartbeat().Check(kMonitorSilence); });
-  alive_.Add("passes", [this] { return passes_->Check(kLongestPass); });
+  if (passes_) alive_.Add("passes", [this] { return passes_->Check(kLongestPass); });
 
   const auto synced = [](const auto& cache) -> absl::Status {
     if (cache.HasSynced()) return absl::OkStatus();
@@ -217,19 +271,48 @@ void App::AddChecks() {
     }
     return synced(*connections_);
   });
-  ready_.Add("secrets", [this, synced] { return synced(*secrets_); });
+  ready_.Add("secrets", [this, synced] {
+    const absl::Status secrets = synced(*secrets_);
+    return secrets.ok() && token_secrets_ ? synced(*token_secrets_) : secrets;
+  });
+  if (ingest_) {
+    ready_.Add("ingester", [this]() -> absl::Status {
+      return ingester_port() != 0 ? absl::OkStatus() : absl::UnavailableError("not listening yet");
+    });
+  }
   ready_.Add("store", [this] { return monitor_->StoreStatus(); });
 }
 
 void App::WireHandlers() {
-  connections_->AddHandler(
-      runtime::EnqueueChanged(*controller_, [this](const kube::ObjectKey& key) -> std::optional<kube::ObjectMeta> {
-        const auto connection = connections_->Get(key);
-        if (!connection) return std::nullopt;
-        return connection->meta;
+  const auto meta_of = [this](const kube::ObjectKey& key) -> std::optional<kube::ObjectMeta> {
+    const auto connection = connections_->Get(key);
+    return connection ? std::optional(connection->meta) : std::nullopt;
+  };
+  if (controller_) {
+    connections_->AddHandler(runtime::EnqueueChanged(*controller_, meta_of));
+    secrets_->AddHandler(runtime::EnqueueMapped(
+        *controller_, [this](const kube::ObjectKey& secret) { return reconciler_->UsersOf(secret); }));
+    if (token_secrets_) {
+      token_secrets_->AddHandler(runtime::EnqueueMapped(*controller_, [](const kube::ObjectKey& secret) {
+        const auto cluster = reconcile::ClusterOfTokenSecret(secret);
+        return cluster ? std::vector{*cluster} : std::vector<kube::ObjectKey>();
       }));
-  secrets_->AddHandler(runtime::EnqueueMapped(
-      *controller_, [this](const kube::ObjectKey& secret) { return reconciler_->UsersOf(secret); }));
+    }
+  }
+  if (!ingest_) return;
+  connections_->AddHandler([this, meta_of](const kube::ObjectKey& key) {
+    const auto meta = meta_of(key);
+    ingest_->ConnectionChanged(key, meta ? &*meta : nullptr);
+  });
+  token_secrets_->AddHandler([this](const kube::ObjectKey& secret) {
+    if (const auto cluster = reconcile::ClusterOfTokenSecret(secret)) ingest_->ingester().Recheck(cluster->name);
+  });
+  // Bootstrap tokens.
+  secrets_->AddHandler([this](const kube::ObjectKey& secret) {
+    connections_->ForEach([&](std::string_view, std::string_view name, const reconcile::ClusterConnection& connection) {
+      if (connection.secret() == secret) ingest_->ingester().Recheck(std::string(name));
+    });
+  });
 }
 
 absl::StatusOr<std::vector<kube::ObjectKey>> App::AllKeys() {
@@ -260,16 +343,12 @@ absl::Status App::Run(std::stop_token stop) {
 
 int RunHub(const LoadedConfig& loaded, Process& process) {
   Config config = loaded.config;
-  const log::Logger log(
-      {.level = LogLevel(config), .format = LogFormat(config, ::isatty(STDERR_FILENO) == 1), .fd = STDERR_FILENO});
-  log::Logger first = log.With({{"version", kVersion}, {"revision", kRevision}});
-  for (const auto& [name, value] : config::Effective(ConfigOptions(config))) {
-    if (!value.empty()) first = first.With({{name, value}});
-  }
-  first.Info("clusterpulse-hub starts");
-  for (const std::string& warning : loaded.warnings) log.Warn("configuration", {{"warning", warning}});
+  const log::Logger log = StartLog(config, "clusterpulse-hub", ConfigOptions(config), loaded.warnings);
   if (config.embedded_store() && config.data_dir.empty()) {
     log.Warn("the state is kept in memory only and read anew after a restart; set DATA_DIR or REDIS_HOST to keep it");
+  }
+  if (config.runs_ingester() && !config.ingester_tls) {
+    log.Warn("INGESTER_TLS_ENABLED is not true: collectors send their tokens and data in clear text");
   }
 
   base::StopSignal stop;

@@ -8,6 +8,8 @@
 
 #include <absl/status/statusor.h>
 
+#include "common/app/health.h"
+#include "common/app/process_metrics.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/random.h"
@@ -17,13 +19,13 @@
 #include "common/kube/watch_cache.h"
 #include "common/log/logger.h"
 #include "common/telemetry/registry.h"
+#include "hub/app/collector_hints.h"
 #include "hub/app/command_line.h"
 #include "hub/app/config.h"
-#include "common/app/health.h"
 #include "hub/app/http_endpoint.h"
+#include "hub/app/ingest_part.h"
 #include "hub/app/monitor.h"
 #include "hub/app/pass_watch.h"
-#include "common/app/process_metrics.h"
 #include "hub/reconcile/cluster/cluster_reconciler.h"
 #include "hub/runtime/aggregating_event_recorder.h"
 #include "hub/runtime/controller.h"
@@ -32,6 +34,7 @@
 #include "hub/runtime/resync.h"
 #include "hub/runtime/status_writer.h"
 #include "hub/store/cluster_state.h"
+#include "hub/store/collector_state.h"
 #include "hub/store/metered_store.h"
 
 namespace clusterpulse::app {
@@ -55,9 +58,10 @@ absl::StatusOr<Dependencies> MakeDependencies(const Config& config, const kube::
 // For the commands that only talk to the hub's API. `kubeconfig` empty: KUBECONFIG, in-cluster, ~/.kube/config.
 absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kubeconfig);
 
-// The hub: all parts, composed. Order of start and stop: the Manager's (hub/runtime/manager.h) over what the
-// constructor adds - probes, metrics, event recorder, monitor, watch caches, then the controllers under the lead. So
-// probes answer from the first moment to the last, and events of the last passes are still sent.
+// The hub: all parts that Config::target names, composed. Order of start and stop: the Manager's
+// (hub/runtime/manager.h) over what the constructor adds - probes, metrics, event recorder, monitor, watch caches,
+// ingester, then the controllers under the lead. So probes answer from the first moment to the last, events of the last
+// passes are still sent, and streams say that they end before anything they need does.
 //
 // Alive while its loops turn; ready once its caches have synced and while the store answers. Thread-safe: Run is called
 // once, the rest from any thread.
@@ -75,19 +79,29 @@ class App {
   telemetry::Registry& registry() { return *deps_.registry; }
   HealthChecks::Answer Alive() const { return alive_.Run(); }
   HealthChecks::Answer Ready() const { return ready_.Run(); }
-  // Ports of the two servers while Run runs; 0 when off. For tests.
+  // Ports of the servers while Run runs; 0 when off. For tests.
+  int ingester_port() { return ingest_ ? ingest_->ingester().port() : 0; }
   int probe_port() const { return probes_ ? probes_->port() : 0; }
   int metrics_port() const { return metrics_ ? metrics_->port() : 0; }
 
  private:
   App(const Config& config, Dependencies dependencies);
   void Compose();
+  void ComposeCaches();
+  void ComposeIngester();
+  void ComposeControllers();
+  void AddParts();
   void AddChecks();
   void WireHandlers();
   // Of the ClusterConnections there are, and of the clusters in the store: one whose object went while no hub looked
   // and no finalizer held it is removed by its pass.
   absl::StatusOr<std::vector<kube::ObjectKey>> AllKeys();
   void Fail(const absl::Status& why);
+
+  bool CachesSynced() const;
+  // As the watch caches have them.
+  std::optional<std::string> SecretVersionOf(const kube::ObjectKey& key) const;
+  std::optional<reconcile::TokenSecret> TokenSecretOf(const kube::ObjectKey& key) const;
 
   const Config config_;
   const Dependencies deps_;
@@ -101,15 +115,20 @@ class App {
   std::optional<ProcessMetrics> process_metrics_;
   std::optional<store::MeteredStore> store_;
   std::optional<store::ClusterState> state_;
+  std::optional<store::CollectorState> collectors_;
   std::optional<runtime::StatusWriter> status_;
   std::optional<runtime::AggregatingEventRecorder> events_;
   std::optional<kube::WatchCache<reconcile::ClusterConnection>> connections_;
   std::optional<kube::WatchCache<reconcile::SecretVersion>> secrets_;
+  std::optional<kube::WatchCache<reconcile::TokenSecret>> token_secrets_;
   std::optional<Monitor> monitor_;
+  std::optional<IngestPart> ingest_;  // when this process takes streams
+  // When this process runs controllers.
   std::optional<reconcile::ClusterReconciler> reconciler_;
   std::optional<PassWatch> passes_;
   std::optional<runtime::Controller> controller_;
   std::optional<runtime::Resync> resync_;
+  std::optional<CollectorHints> hints_;
   HealthChecks alive_, ready_;
   std::optional<HttpEndpoint> probes_, metrics_;
   std::vector<std::unique_ptr<runtime::Runnable>> cache_parts_;

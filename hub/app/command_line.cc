@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "common/app/version.h"
 #include "common/base/status.h"
 #include "hub/app/connect.h"
 #include "hub/app/crds.h"
 #include "hub/app/fleet.h"
 #include "hub/app/reference.h"
 #include "hub/app/uninstall.h"
-#include "hub/app/version.h"
 
 namespace clusterpulse::app {
 namespace {

@@ -8,10 +8,10 @@
 
 #include <absl/status/statusor.h>
 
+#include "common/app/signals.h"
 #include "common/config/options.h"
 #include "common/kube/kube_api.h"
 #include "hub/app/config.h"
-#include "hub/app/signals.h"
 
 namespace clusterpulse::app {
 

@@ -3,7 +3,6 @@
 #include <charconv>
 
 #include "common/base/status.h"
-#include "common/http/server.h"
 #include "common/kube/resource.h"
 #include "common/tls/stream.h"
 
@@ -102,25 +101,38 @@ absl::Status CheckStore(Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status CheckAddress(std::string_view name, const std::string& text) {
-  if (IsDisabled(text)) return absl::OkStatus();
-  if (!http::ParseListenAddress(text).ok()) {
-    return base::InvalidArgument("{}=\"{}\": allowed is host:port, [IPv6]:port, :port, or 0 for off", name, text);
+// Nobody may believe that tokens travel encrypted because a certificate is there.
+absl::Status CheckIngester(const config::Parsed& parsed, const Config& config) {
+  if (config.target == "ingester" && !config.ingester_enabled) {
+    return base::InvalidArgument("--target=ingester needs INGESTER_ENABLED=true");
+  }
+  if (!config.ingester_enabled) return absl::OkStatus();
+  for (const auto& [flag, name] :
+       {std::pair<std::string_view, std::string_view>("ingester-tls-cert", "INGESTER_TLS_CERT"),
+        {"ingester-tls-key", "INGESTER_TLS_KEY"}}) {
+    if (parsed.IsSet(flag) && !parsed.IsSet("ingester-tls-enabled")) {
+      return base::InvalidArgument(
+          "{} is set but INGESTER_TLS_ENABLED is not: set it to true, or to false to do without", name);
+    }
+  }
+  if (!config.ingester_public_address.empty() &&
+      !tls::ParseEndpoint(config.ingester_public_address, kIngesterPort).ok()) {
+    return base::InvalidArgument("INGESTER_PUBLIC_ADDRESS=\"{}\": allowed is host:port, [IPv6]:port or a host",
+                                 config.ingester_public_address);
   }
   return absl::OkStatus();
 }
 
 absl::Status Validate(Config& config) {
-  if (config.target == "ingester" || config.target == "api") {
-    return base::InvalidArgument("--target={} does not exist in this version; allowed is one of all, controllers",
-                                 config.target);
+  if (config.target == "api") {
+    return base::InvalidArgument(
+        "--target={} does not exist in this version; allowed is one of all, controllers, ingester", config.target);
   }
   if (!kube::IsPathSegment(config.ns)) {
     return base::InvalidArgument("NAMESPACE=\"{}\": allowed is the name of a namespace", config.ns);
   }
   RETURN_IF_ERROR(CheckStore(config));
-  RETURN_IF_ERROR(CheckAddress("--metrics-bind-address", config.metrics_address));
-  return CheckAddress("--health-probe-bind-address", config.probe_address);
+  return CheckCommon(config);
 }
 
 }  // namespace
@@ -190,6 +202,59 @@ std::vector<Option> ConfigOptions(Config& c) {
        .env = "REDIS_SENTINEL_MASTER",
        .target = &c.redis_sentinel_master,
        .help = "the master's name at the Sentinels"},
+      {.flag = "redis-persistence",
+       .env = "REDIS_PERSISTENCE",
+       .target = &c.redis_persistence,
+       .help =
+           "what survives a crash of Redis: aof says that it runs with appendonly yes, and collectors free what they "
+           "hold when that is safe; none, that nothing does",
+       .choices = {"aof", "none"}},
+      {.flag = "ingester-enabled",
+       .env = "INGESTER_ENABLED",
+       .target = &c.ingester_enabled,
+       .help = "take what collectors push; without it clusters in push mode are pulled"},
+      {.flag = "ingester-port",
+       .env = "INGESTER_PORT",
+       .target = &c.ingester_port,
+       .help = "port for collectors (gRPC), IPv4 and IPv6",
+       .floor = 1024,
+       .max = 65535},
+      {.flag = "ingester-tls-enabled",
+       .env = "INGESTER_TLS_ENABLED",
+       .target = &c.ingester_tls,
+       .help = "speak TLS with collectors; without it their tokens travel in clear text"},
+      {.flag = "ingester-tls-cert",
+       .env = "INGESTER_TLS_CERT",
+       .target = &c.ingester_tls_cert,
+       .help = "PEM file of the certificate (chain) shown to collectors; read again when it changes"},
+      {.flag = "ingester-tls-key",
+       .env = "INGESTER_TLS_KEY",
+       .target = &c.ingester_tls_key,
+       .help = "PEM file of its key"},
+      {.flag = "ingester-public-address",
+       .env = "INGESTER_PUBLIC_ADDRESS",
+       .target = &c.ingester_public_address,
+       .help = "host:port at which managed clusters reach the ingester, where spec.ingesterAddress is not set",
+       .default_text = "none"},
+      {.flag = "ingester-bootstrap-token",
+       .env = "INGESTER_BOOTSTRAP_TOKEN",
+       .target = &c.ingester_bootstrap_token,
+       .help =
+           "accept a managed cluster's own token, as upstream collectors send it, until its collector first used the "
+           "one made by the hub"},
+      {.flag = "ingester-max-nodes",
+       .env = "INGESTER_MAX_NODES",
+       .target = &c.ingester_max_nodes,
+       .help = "nodes taken of one cluster; batches with more are refused, 0 is no limit"},
+      {.flag = "ingester-max-rows",
+       .env = "INGESTER_MAX_ROWS",
+       .target = &c.ingester_max_rows,
+       .help = "rows of metric sources taken of one batch; batches with more are refused, 0 is no limit"},
+      {.flag = "ingester-max-bytes-per-second",
+       .env = "INGESTER_MAX_BYTES_PER_SECOND",
+       .target = &c.ingester_max_bytes_per_second,
+       .help = "rate at which one cluster's stream is read, 0 is no limit",
+       .unit = "bytes/s"},
       {.flag = "reconciliation-interval",
        .env = "RECONCILIATION_INTERVAL",
        .target = &c.reconciliation_interval,
@@ -232,33 +297,11 @@ std::vector<Option> ConfigOptions(Config& c) {
        .help = "clusters read at the same time; raise it when many clusters are slow to answer",
        .min = 1,
        .max = 256},
-      {.flag = "metrics-bind-address",
-       .env = "METRICS_BIND_ADDRESS",
-       .target = &c.metrics_address,
-       .help = "where /metrics is served: host:port, :port, or 0 for off"},
-      {.flag = "health-probe-bind-address",
-       .env = "HEALTH_PROBE_BIND_ADDRESS",
-       .target = &c.probe_address,
-       .help = "where /healthz and /readyz are served: host:port, :port, or 0 for off"},
-      {.flag = "shutdown-timeout",
-       .env = "SHUTDOWN_TIMEOUT",
-       .target = &c.shutdown_timeout,
-       .help = "limit of a clean stop; keep it below the pod's grace period",
-       .unit = "s",
-       .floor = 1,
-       .max = 3600},
-      {.flag = "log-level",
-       .env = "LOG_LEVEL",
-       .target = &c.log_level,
-       .help = "least severity that is logged",
-       .choices = {"trace", "debug", "info", "warn", "warning", "error", "critical"},
-       .any_case = true,
-       .unknown_is_default = true},
-      {.flag = "log-format",
-       .env = "LOG_FORMAT",
-       .target = &c.log_format,
-       .help = "form of log lines; auto is text on a terminal, else JSON",
-       .choices = {"auto", "text", "json"}},
+  };
+  options.insert(options.end(), own.begin(), own.end());
+  const std::vector<Option> common = CommonOptions(c);
+  options.insert(options.end(), common.begin(), common.end());
+  const std::vector<Option> zap = {
       {.flag = "zap-devel", .target = &c.zap_devel, .help = "as --log-level=debug --log-format=text"},
       {.flag = "zap-log-level", .target = &c.zap_log_level, .help = "as --log-level; a number above 0 is debug"},
       {.flag = "zap-encoder",
@@ -268,7 +311,7 @@ std::vector<Option> ConfigOptions(Config& c) {
       {.flag = "zap-stacktrace-level", .target = &c.zap_stacktrace_level, .help = "accepted, without effect"},
       {.flag = "zap-time-encoding", .target = &c.zap_time_encoding, .help = "accepted, without effect"},
   };
-  options.insert(options.end(), own.begin(), own.end());
+  options.insert(options.end(), zap.begin(), zap.end());
   return options;
 }
 
@@ -333,15 +376,9 @@ absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const
   if (loaded.help || loaded.version) return loaded;
   loaded.warnings = std::move(parsed.warnings);
   MapZapFlags(parsed, loaded.config);
+  RETURN_IF_ERROR(CheckIngester(parsed, loaded.config));
   RETURN_IF_ERROR(Validate(loaded.config));
   return loaded;
 }
-
-log::Format LogFormat(const Config& config, bool is_terminal) {
-  if (config.log_format == "auto") return is_terminal ? log::Format::kText : log::Format::kJson;
-  return config.log_format == "text" ? log::Format::kText : log::Format::kJson;
-}
-
-log::Level LogLevel(const Config& config) { return log::ParseLevel(config.log_level).value_or(log::Level::kInfo); }
 
 }  // namespace clusterpulse::app

@@ -3,19 +3,18 @@
 #include <chrono>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <absl/status/statusor.h>
 
+#include "common/app/settings.h"
 #include "common/config/options.h"
-#include "common/log/logger.h"
 
 namespace clusterpulse::app {
 
 // Everything the hub's `run` command can be told. Names, units, bounds and when to change a setting: ConfigOptions,
 // which is what --help prints.
-struct Config {
+struct Config : CommonConfig {
   std::string ns = "clusterpulse";
   std::string kubeconfig;
   std::string target = "all";
@@ -31,6 +30,16 @@ struct Config {
   std::string redis_tls_ca, redis_tls_cert, redis_tls_key, redis_tls_server_name;
   std::vector<std::string> redis_sentinels;
   std::string redis_sentinel_master = "mymaster";
+  std::string redis_persistence = "aof";
+
+  bool ingester_enabled = true;
+  int ingester_port = 9443;
+  bool ingester_tls = false;
+  std::string ingester_tls_cert = "/etc/ingester-tls/tls.crt", ingester_tls_key = "/etc/ingester-tls/tls.key";
+  std::string ingester_public_address;
+  bool ingester_bootstrap_token = true;
+  int ingester_max_nodes = 10000, ingester_max_rows = 100000;  // of a cluster; 0: no limit
+  int ingester_max_bytes_per_second = 4 << 20;
 
   std::chrono::seconds reconciliation_interval{30};
   std::chrono::seconds operator_scan_interval{300};
@@ -39,19 +48,14 @@ struct Config {
   std::chrono::seconds connect_timeout{10};
   int cluster_workers = 8;
 
-  std::string metrics_address = ":8080";
-  std::string probe_address = ":8081";
-  std::chrono::seconds shutdown_timeout{25};
-
-  std::string log_level = "info";
-  std::string log_format = "auto";
-
   // Upstream's framework log flags. The first three are mapped onto log_level and log_format, the others have no
   // meaning here.
   bool zap_devel = false;
   std::string zap_log_level, zap_encoder, zap_stacktrace_level, zap_time_encoding;
 
   bool embedded_store() const { return state_store == "embedded"; }
+  bool runs_controllers() const { return target == "all" || target == "controllers"; }
+  bool runs_ingester() const { return ingester_enabled && (target == "all" || target == "ingester"); }
 };
 
 // What the smaller commands (crds, connect, uninstall, fleet) can be told.
@@ -73,8 +77,8 @@ std::vector<config::Option> ConnectOptions(ToolConfig& config);
 std::vector<config::Option> UninstallOptions(ToolConfig& config);
 std::vector<config::Option> FleetOptions(ToolConfig& config);
 
-// Of a Sentinel address without one.
-inline constexpr int kSentinelPort = 26379;
+// Of addresses without one: of a Sentinel, and of the hub as collectors see it (behind a load balancer).
+inline constexpr int kSentinelPort = 26379, kIngesterPort = 443;
 
 struct LoadedConfig {
   Config config;
@@ -83,12 +87,5 @@ struct LoadedConfig {
 };
 // Flags, environment, defaults, then what must fit together. kInvalidArgument with one line for a person.
 absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment);
-
-// "0" as a bind address, as controller-runtime has it: do not serve.
-inline bool IsDisabled(std::string_view address) { return address == "0"; }
-
-// Text on a terminal, JSON otherwise, unless told.
-log::Format LogFormat(const Config& config, bool is_terminal);
-log::Level LogLevel(const Config& config);
 
 }  // namespace clusterpulse::app

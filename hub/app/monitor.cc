@@ -53,6 +53,11 @@ absl::Status Monitor::StoreStatus() const {
   return store_status_;
 }
 
+std::chrono::nanoseconds Monitor::StoreUpFor() const {
+  base::MutexLock lock(mu_);
+  return store_up_since_.has_value() ? clock_.Steady() - *store_up_since_ : std::chrono::nanoseconds::zero();
+}
+
 void Monitor::LookOnce() {
   absl::Status status = store_.Ping();
   if (status.ok() && !schema_checked_) {
@@ -64,11 +69,17 @@ void Monitor::LookOnce() {
   {
     base::MutexLock lock(mu_);
     store_status_ = status;
+    if (!status.ok()) {
+      store_up_since_.reset();
+    } else if (!store_up_since_.has_value()) {
+      store_up_since_ = clock_.Steady();
+    }
     first = !std::exchange(looked_, true);
     looked_changed_.NotifyAll();
   }
   // At the first look WaitReady tells.
   if (fatal && !first && !std::exchange(fatal_reported_, true) && options_.on_fatal) options_.on_fatal(status);
+  if (options_.on_look) options_.on_look(status);
   HintAtMissingDefinition();
   heartbeat_.Beat();
 }

@@ -7,11 +7,11 @@
 
 #include <absl/status/status.h>
 
+#include "common/app/health.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/stop_signal.h"
 #include "common/log/logger.h"
-#include "hub/app/health.h"
 #include "hub/runtime/runnable.h"
 #include "hub/runtime/worker_group.h"
 #include "hub/store/cluster_state.h"
@@ -33,6 +33,8 @@ class Monitor final : public runtime::Runnable {
     std::function<absl::Status()> connections_error;
     // Called at most once, from the monitor's thread.
     std::function<void(const absl::Status&)> on_fatal;
+    // Called after each look with what StoreStatus gives, from the monitor's thread.
+    std::function<void(const absl::Status& store)> on_look;
   };
   // All borrowed; must outlive this.
   Monitor(Options options, store::StateStore& store, store::ClusterState& state, const base::Clock& clock,
@@ -47,6 +49,8 @@ class Monitor final : public runtime::Runnable {
 
   // Thread-safe. Ok when the last round trip to the store worked and its schema is ours.
   absl::Status StoreStatus() const;
+  // For how long every look has found it so; zero when the last did not.
+  std::chrono::nanoseconds StoreUpFor() const;
   const Heartbeat& heartbeat() const { return heartbeat_; }
 
   // One look, as the thread does it; for tests.
@@ -72,6 +76,7 @@ class Monitor final : public runtime::Runnable {
   base::CondVar looked_changed_;
   bool looked_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status store_status_ ABSL_GUARDED_BY(mu_);
+  std::optional<base::SteadyTime> store_up_since_ ABSL_GUARDED_BY(mu_);
 
   runtime::WorkerGroup thread_;
 };

@@ -118,13 +118,13 @@ absl::Status ClusterState::CheckSchema() {
 absl::Status ClusterState::EnsureSchema() { return schema_checked_ ? absl::OkStatus() : CheckSchema(); }
 
 absl::StatusOr<ApplyResult> ClusterState::WriteAs(const WriterPosition& position, const std::vector<Write>& writes) {
+  RETURN_IF_ERROR(EnsureSchema());
   ASSIGN_OR_RETURN(const ApplyResult result, store_.Apply(position, writes));
   if (result == ApplyResult::kFenced) schema_checked_ = false;  // perhaps the store lost its data: mark it again
   return result;
 }
 
 absl::StatusOr<ApplyResult> ClusterState::PutSpec(const WriterPosition& position, const ClusterSpec& spec) {
-  RETURN_IF_ERROR(EnsureSchema());
   const std::string& cluster = position.cluster;
   const std::string labels = keys::Cluster(cluster, "labels");
   std::vector<Write> writes;
@@ -141,8 +141,7 @@ absl::StatusOr<ApplyResult> ClusterState::PutSpec(const WriterPosition& position
 
 absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
                                                 const ClusterStatus& status, const Cadence& cadence,
-                                                const std::vector<ClusterEvent>& events) {
-  RETURN_IF_ERROR(EnsureSchema());
+                                                const std::vector<ClusterEvent>& events, std::vector<Write> beside) {
   const std::string& cluster = position.cluster;
   const base::SystemTime now = clock_.Now();
   const std::string now_text = base::FormatSeconds(now);
@@ -150,7 +149,7 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
   const std::chrono::seconds operator_life =
       LifeOf(options_.cache_ttl, std::max(cadence.interval, cadence.operator_interval));
 
-  std::vector<Write> writes;
+  std::vector<Write> writes = std::move(beside);
   writes.reserve(32 + (snapshot.nodes.has_value() ? 2 * snapshot.nodes->size() : 0));
   if (snapshot.counts.has_value()) {
     documents::CarriedCounts carried;
@@ -186,7 +185,6 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
 }
 
 absl::StatusOr<ApplyResult> ClusterState::DropData(const WriterPosition& position) {
-  RETURN_IF_ERROR(EnsureSchema());
   const std::string& cluster = position.cluster;
   std::vector<Write> writes;
   // Empty lists prune what their indexes name.
@@ -196,7 +194,13 @@ absl::StatusOr<ApplyResult> ClusterState::DropData(const WriterPosition& positio
   for (const char* document : {"nodes:summary", "metrics", "namespaces", "namespaces:set", "info"}) {
     writes.push_back(Delete{keys::Cluster(cluster, document)});
   }
+  writes.push_back(Delete{keys::Push(cluster)});
   return WriteAs(position, writes);
+}
+
+absl::StatusOr<std::optional<model::Health>> ClusterState::ReadHealth(const std::string& cluster) {
+  ASSIGN_OR_RETURN(const auto text, store_.Get(keys::Cluster(cluster, "status")));
+  return text.has_value() ? std::optional(documents::ReadHealth(*text)) : std::nullopt;
 }
 
 absl::Status ClusterState::Remove(const std::string& cluster) {

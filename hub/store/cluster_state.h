@@ -48,8 +48,9 @@ struct ClusterEvent {
 // Every document of a cluster has a fenced writer (StateStore::Apply), so that one who was replaced spoils nothing: the
 // spec is written in the role kSpec, by the hub that leads; data and status in the role kData, by whoever reads the
 // cluster. The puller of the leader holds both. With a collector its stream holds kData, and the leader writes the spec
-// beside it; a leader that declares such a cluster lost acquires kData first, which fences a stream that only seemed
-// dead. A cluster is visible, by its spec, before it was ever reached.
+// beside it; a leader that declares such a cluster lost writes its status under the epoch of the stream it judged, so
+// that a newer stream is never disturbed; one that reads such a cluster itself acquires kData first, which fences a
+// stream that only seemed dead. A cluster is visible, by its spec, before it was ever reached.
 class ClusterState {
  public:
   struct Options {
@@ -70,14 +71,17 @@ class ClusterState {
 
   // One atomic step: every scope the snapshot carries (replacing it, vanished nodes and operators pruned), the status
   // document, last_update, and the events. An empty snapshot leaves the data as it is: a cluster that cannot be
-  // reached. REQUIRES: position.role is kData.
+  // reached. `beside`: what else belongs to the step. REQUIRES: position.role is kData.
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
                                     const ClusterStatus& status, const Cadence& cadence,
-                                    const std::vector<ClusterEvent>& events);
+                                    const std::vector<ClusterEvent>& events, std::vector<Write> beside = {});
 
   // Everything Apply ever wrote from snapshots: the connection leads to another cluster now. REQUIRES: position.role is
   // kData.
   absl::StatusOr<ApplyResult> DropData(const WriterPosition& position);
+
+  // What the status document says now; nullopt: there is none.
+  absl::StatusOr<std::optional<model::Health>> ReadHealth(const std::string& cluster);
 
   // Every key and index of the cluster; writers still at it are fenced. Publishes `cluster.deleted`. Repeatable.
   absl::Status Remove(const std::string& cluster);
@@ -87,9 +91,11 @@ class ClusterState {
 
   absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, WriterRole role = WriterRole::kData);
 
+  // For the other documents of a cluster that this folder knows (collector_state.h).
+  absl::StatusOr<ApplyResult> WriteAs(const WriterPosition& position, const std::vector<Write>& writes);
+
  private:
   absl::Status EnsureSchema();
-  absl::StatusOr<ApplyResult> WriteAs(const WriterPosition& position, const std::vector<Write>& writes);
 
   StateStore& store_;
   const Options options_;

@@ -106,6 +106,18 @@ std::string Status(const ClusterStatus& status, std::string_view now) {
   return out;
 }
 
+model::Health HealthOf(std::string_view word) {
+  for (const auto health : {model::Health::kHealthy, model::Health::kDegraded, model::Health::kUnhealthy}) {
+    if (model::ToString(health) == word) return health;
+  }
+  return model::Health::kUnknown;
+}
+
+model::Health ReadHealth(std::string_view status_json) {
+  const auto document = json::Value::Parse(status_json);
+  return document.ok() ? HealthOf((*document)["health"].StringOr()) : model::Health::kUnknown;
+}
+
 std::string Info(const model::ClusterInfo& info) {
   std::string out;
   Writer w(out);

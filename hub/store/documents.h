@@ -22,6 +22,9 @@ using Fields = std::vector<std::pair<std::string, std::string>>;
 std::string Spec(const ClusterSpec& spec);
 std::string LabelsOf(const model::Labels& labels);
 std::string Status(const ClusterStatus& status, std::string_view now);
+// The reverse, of the word and of the document; unknown for anything else.
+model::Health HealthOf(std::string_view word);
+model::Health ReadHealth(std::string_view status_json);
 // A version or platform that is not known has no member, as upstream's pull mode writes it.
 std::string Info(const model::ClusterInfo& info);
 std::string Namespaces(const std::vector<std::string>& namespaces, std::string_view now);

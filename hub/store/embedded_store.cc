@@ -408,6 +408,13 @@ absl::Status EmbeddedStore::Prepare() {
   Sqlite& sqlite = *writer_.sqlite;
   if (!dir.empty()) {
     RETURN_IF_ERROR(sqlite.Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"));
+    {
+      // Durability rests on this one; a library built without it would take the line above in silence.
+      constexpr std::int64_t kFull = 2;
+      Query synchronous = sqlite.Prepare("PRAGMA synchronous");
+      ASSIGN_OR_RETURN(const bool answered, synchronous.Step());
+      if (!answered || synchronous.Int(0) != kFull) return base::Internal("SQLite does not sync with every write");
+    }
     Query check = sqlite.Prepare("PRAGMA quick_check(1)");
     ASSIGN_OR_RETURN(const bool has_row, check.Step());
     if (!has_row || check.Bytes(0) != "ok") return absl::DataLossError(has_row ? check.Bytes(0) : "no answer");
@@ -467,11 +474,13 @@ absl::StatusOr<ApplyResult> EmbeddedStore::Apply(const WriterPosition& position,
     }
     ASSIGN_OR_RETURN(const auto instance, sql.Field(key, "instance"));
     ASSIGN_OR_RETURN(const auto seq, sql.Field(key, "state_seq"));
-    if (instance == position.instance && seq.has_value() && position.seq <= ParseNumber(*seq)) {
+    const bool numbered = position.seq != 0;
+    if (numbered && instance == position.instance && seq.has_value() && position.seq <= ParseNumber(*seq)) {
       result = ApplyResult::kRepeated;
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(sql.All(writes));
+    if (!numbered) return absl::OkStatus();
     return sql.One(HashSet{key, {{"instance", position.instance}, {"state_seq", std::to_string(position.seq)}}, {}});
   }));
   return result;

@@ -53,6 +53,9 @@ class EmbeddedStore final : public StateStore {
   // At most 1024 messages wait for a slow subscriber; then the oldest are dropped.
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
+  // Written is safe, in a file; in memory nothing survives the process, and waiting would not help.
+  std::chrono::milliseconds DurableAfter() const override { return std::chrono::milliseconds(0); }
+  std::uint64_t Continuity() override { return 0; }
   absl::Status Ping() override;
 
  private:

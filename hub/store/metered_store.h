@@ -30,6 +30,8 @@ class MeteredStore final : public StateStore {
   absl::Status ReleaseLease(const std::string& name, const std::string& holder) override;
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
+  std::chrono::milliseconds DurableAfter() const override { return store_.DurableAfter(); }
+  std::uint64_t Continuity() override { return store_.Continuity(); }
   absl::Status Ping() override;
 
  private:

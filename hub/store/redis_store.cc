@@ -29,7 +29,7 @@ local first = 1
 if KEYS[1] then
   local w = redis.call('HMGET', KEYS[1], 'epoch', 'instance', 'state_seq')
   if w[1] ~= ARGV[1] then return 2 end
-  if w[2] == ARGV[2] and w[3] and tonumber(ARGV[3]) <= tonumber(w[3]) then return 1 end
+  if ARGV[3] ~= '0' and w[2] == ARGV[2] and w[3] and tonumber(ARGV[3]) <= tonumber(w[3]) then return 1 end
   first = 5
 end
 local types = {h = 'hash', s = 'set', z = 'zset', l = 'list', R = 'set'}
@@ -101,6 +101,10 @@ constexpr std::string_view kReleaseLeaseScript = R"lua(
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 )lua";
+
+// A connection that broke longer than this after its last write has taken nothing along: whoever waited for that write
+// to be safe has looked long before.
+constexpr std::chrono::seconds kWriteMemory{60};
 
 // Members and fields of one command inside the script: Lua's unpack takes less than 8000 values.
 constexpr std::size_t kMaxArguments = 1000;
@@ -279,6 +283,7 @@ class RedisConnection {
   std::array<char, 16384> buffer;
   std::string script_sha;  // of the write script; empty: send the text
   std::uint64_t generation = 0;
+  std::optional<SteadyTime> wrote_at;  // last
 };
 
 class RedisStore::RedisSubscription final : public Subscription {
@@ -514,10 +519,43 @@ void RedisStore::Return(std::unique_ptr<RedisConnection> connection, bool alive)
       idle_.push_back(std::move(connection));
     } else {
       --open_;
+      CountBreakLocked(*connection);
       if (!alive) is_lost_ = true;
     }
     returned_.NotifyOne();
   }
+}
+
+void RedisStore::CountBreakLocked(const RedisConnection& connection) {
+  if (connection.wrote_at.has_value() && Now() - *connection.wrote_at < kWriteMemory) ++breaks_;
+}
+
+std::chrono::milliseconds RedisStore::DurableAfter() const {
+  switch (options_.persistence) {
+    case Persistence::kAof:
+      return std::chrono::seconds(2);  // synced every second, and a second late when the disk is slow
+    case Persistence::kNone:
+      break;
+  }
+  return std::chrono::milliseconds(0);
+}
+
+std::uint64_t RedisStore::Continuity() {
+  if (options_.persistence == Persistence::kNone) return 0;
+  std::vector<std::unique_ptr<RedisConnection>> dead;  // closed without the lock
+  base::MutexLock lock(mu_);
+  // A server that was restarted has closed them all, whether or not anybody called since.
+  const auto first_dead = std::stable_partition(idle_.begin(), idle_.end(),
+                                                [](const auto& connection) { return connection->stream->IsQuiet(); });
+  for (auto it = first_dead; it != idle_.end(); ++it) {
+    --open_;
+    is_lost_ = true;
+    CountBreakLocked(**it);
+    dead.push_back(std::move(*it));
+  }
+  idle_.erase(first_dead, idle_.end());
+  if (!dead.empty()) returned_.NotifyAll();
+  return breaks_ + generation_;
 }
 
 absl::Status RedisStore::Judge(const Reply& error) {
@@ -564,7 +602,7 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
       command.Arg(keys::Writer(position->cluster, position->role))
           .Arg(std::to_string(position->epoch))
           .Arg(position->instance);
-      command.Arg(std::to_string(position->seq)).Arg(is_last ? "1" : "0");
+      command.Arg(std::to_string(position->seq)).Arg(is_last && position->seq != 0 ? "1" : "0");
     }
     bytes.append(body);
     return bytes;
@@ -577,6 +615,7 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
   if (replies.ok() && (replies->empty() || replies->front().text.starts_with("NOSCRIPT"))) {
     replies = connection->Execute(encode("EVAL", kWriteScript), 1, Now() + options_.io_timeout);
   }
+  connection->wrote_at = Now();
   Return(std::move(connection), replies.ok());
   if (!replies.ok()) return replies.status();
   const Reply& reply = replies->front();

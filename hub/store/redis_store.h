@@ -38,6 +38,11 @@ class RedisConnection;
 // Subscribe returns after its first attempt to connect, whatever came of it, and keeps trying.
 class RedisStore final : public StateStore {
  public:
+  // What the operator says about the server (REDIS_PERSISTENCE); it cannot be asked: INFO and CONFIG may be forbidden.
+  enum class Persistence {
+    kAof,   // appendonly yes, synced every second: safe 2 s after the answer, if no connection that wrote broke
+    kNone,  // nothing survives a crash of the server; writes count as safe at once, as waiting would not help
+  };
   struct Options {
     tls::Endpoint address;
     // Set: `address` is ignored and the master called `sentinel_master` is asked for here, in this order.
@@ -48,6 +53,7 @@ class RedisStore final : public StateStore {
     int database = 0;
     std::optional<tls::ClientOptions> tls;  // also for the sentinels
     int max_connections = 8;
+    Persistence persistence = Persistence::kAof;
     std::chrono::milliseconds dial_timeout{5000};  // name, TCP, TLS, AUTH
     std::chrono::milliseconds io_timeout{3000};    // one call on an open connection
     base::Backoff::Options backoff{.initial = std::chrono::milliseconds(50), .max = std::chrono::milliseconds(2000)};
@@ -79,6 +85,8 @@ class RedisStore final : public StateStore {
   absl::Status ReleaseLease(const std::string& name, const std::string& holder) override;
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
+  std::chrono::milliseconds DurableAfter() const override;
+  std::uint64_t Continuity() override;
   absl::Status Ping() override;
 
  private:
@@ -99,6 +107,8 @@ class RedisStore final : public StateStore {
   // A connection from the pool, or a new one; Return gives it back or, when `alive` is false, drops it.
   absl::StatusOr<std::unique_ptr<RedisConnection>> Take();
   void Return(std::unique_ptr<RedisConnection> connection, bool alive);
+  // The connection is given up: counts if it had just written.
+  void CountBreakLocked(const RedisConnection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::unique_ptr<RedisConnection>> Dial(std::stop_token stop);
   absl::StatusOr<tls::Endpoint> AskSentinels(base::SteadyTime deadline, std::stop_token stop);
   void WarnAboutEviction(RedisConnection& connection);
@@ -114,6 +124,7 @@ class RedisStore final : public StateStore {
   std::vector<std::unique_ptr<RedisConnection>> idle_ ABSL_GUARDED_BY(mu_);
   int open_ ABSL_GUARDED_BY(mu_) = 0;                  // idle, in use, or being dialled
   std::uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // connections of an older one are dropped
+  std::uint64_t breaks_ ABSL_GUARDED_BY(mu_) = 0;      // of connections that had just written
   base::Backoff backoff_ ABSL_GUARDED_BY(mu_);
   base::SteadyTime retry_at_ ABSL_GUARDED_BY(mu_){};
   absl::Status last_error_ ABSL_GUARDED_BY(mu_);

@@ -82,7 +82,9 @@ struct WriterPosition {
   std::string cluster;
   std::uint64_t epoch = 0;  // from AcquireEpoch, for the same role
   std::string instance;     // of the spool or process that numbered the batch
-  std::uint64_t seq = 0;    // dense from 1 within `instance` and role
+  // Dense from 1 within `instance` and role. 0: a write without a number, fenced by the epoch alone, that leaves
+  // instance and number of the position as they are.
+  std::uint64_t seq = 0;
   WriterRole role = WriterRole::kData;
 };
 
@@ -146,6 +148,12 @@ class StateStore {
   // Calls `on_message` from a thread of the store. Reconnects by itself.
   virtual absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) = 0;
+
+  // What was answered survives a crash of the store once it is this old, and Continuity is what it was before the
+  // write: the number changes whenever answered writes may have been lost. Both answer from memory. A server that
+  // vanishes without a word is found by the next call that waits for it, not before.
+  virtual std::chrono::milliseconds DurableAfter() const = 0;
+  virtual std::uint64_t Continuity() = 0;
 
   // Ok when a round trip works now. For readiness.
   virtual absl::Status Ping() = 0;

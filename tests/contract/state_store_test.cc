@@ -258,6 +258,49 @@ TEST_CASE("a batch is applied once") {
   }
 }
 
+TEST_CASE("a write without a number is fenced by its epoch and leaves the position alone") {
+  ON_EVERY_BACKEND;
+  const std::string writer = keys::Writer("c", kData);
+  WriterPosition p = Writer(store, "c", 7, "stream");
+  REQUIRE(Apply(store, p, {SetString{"k", "7", {}}, HashSet{writer, {{"durable", "3,5-6"}}, {}}}) ==
+          ApplyResult::kApplied);
+  const WriterPosition unnumbered{"c", p.epoch, "", 0};
+  for (const char* value : {"once", "again"}) {  // repeats count
+    CHECK(Apply(store, unnumbered, {SetString{"k", value, {}}}) == ApplyResult::kApplied);
+    CHECK(Text(store, "k") == value);
+  }
+  const auto fields = store.HashGetAll(writer);
+  REQUIRE(fields.ok());
+  CHECK(fields->at("instance") == "stream");
+  CHECK(fields->at("state_seq") == "7");
+  CHECK(fields->at("durable") == "3,5-6");
+  CHECK(Apply(store, p, {SetString{"k", "late", {}}}) == ApplyResult::kRepeated);
+
+  const WriterPosition successor = Writer(store, "c", 1);
+  CHECK(Apply(store, unnumbered, {SetString{"k", "fenced", {}}}) == ApplyResult::kFenced);
+  CHECK(Apply(store, {"unknown", 0, "", 0}, {SetString{"k", "fenced", {}}}) == ApplyResult::kFenced);
+  CHECK(Text(store, "k") == "again");
+  CHECK(store.HashGetAll(writer)->at("instance") == "stream");  // an epoch forgets nothing
+
+  // Larger than a chunk: still no number.
+  std::vector<Write> many;
+  for (std::size_t i = 0; i < RedisStore::kChunkWrites + 10; ++i) {
+    many.push_back(SetString{"many:" + std::to_string(i), "v", {}});
+  }
+  CHECK(Apply(store, {"c", successor.epoch, "", 0}, many) == ApplyResult::kApplied);
+  CHECK(store.HashGetAll(writer)->at("state_seq") == "7");
+}
+
+TEST_CASE("a store that was not disturbed keeps its continuity") {
+  ON_EVERY_BACKEND;
+  CHECK(store.DurableAfter() == (backend_name.starts_with("redis") ? 2000ms : 0ms));
+  const std::uint64_t before = store.Continuity();
+  const WriterPosition p = Writer(store, "c", 1);
+  REQUIRE(Apply(store, p, {SetString{"k", "v", {}}}) == ApplyResult::kApplied);
+  REQUIRE(store.Ping().ok());
+  CHECK(store.Continuity() == before);
+}
+
 TEST_CASE("only the newest writer writes") {
   ON_EVERY_BACKEND;
   CHECK(Apply(store, {"c", 1, "i", 1}, {SetString{"k", "stranger", {}}}) == ApplyResult::kFenced);
@@ -571,6 +614,60 @@ TEST_CASE("a Redis killed and restarted under the writer loses nothing that was 
     (void)store.Commit({Publish{"ch", "hello"}});  // repeated until heard
     return heard > 0;
   }));
+}
+
+TEST_CASE("a Redis that went away under a write breaks the continuity, whether or not anybody called since") {
+  const auto server = RedisServer::Start({.aof = true});
+  if (server == nullptr) return;
+  RedisStore store(OptionsFor(*server, false));
+  const auto write = [&] { REQUIRE(store.Commit({SetString{"k", "v", {}}}).ok()); };
+
+  SECTION("killed and restarted while the connection was idle") {
+    write();
+    const std::uint64_t before = store.Continuity();
+    server->Kill9();
+    REQUIRE(server->Restart());
+    CHECK(Eventually(10s, [&] { return store.Continuity() != before; }));
+    const std::uint64_t after = store.Continuity();
+    write();
+    CHECK(store.Continuity() == after);  // counted once
+  }
+  SECTION("found by the next call") {
+    write();
+    const std::uint64_t before = store.Continuity();
+    server->Kill9();
+    CHECK_FALSE(store.Commit({SetString{"k", "lost", {}}}).ok());
+    CHECK(store.Continuity() != before);
+  }
+  SECTION("frozen: the call that waited in vain") {
+    RedisStore::Options options = OptionsFor(*server, false);
+    options.io_timeout = 200ms;
+    RedisStore impatient(options);
+    REQUIRE(impatient.Commit({SetString{"k", "v", {}}}).ok());
+    const std::uint64_t before = impatient.Continuity();
+    server->Freeze();
+    CHECK_FALSE(impatient.Ping().ok());
+    CHECK(impatient.Continuity() != before);
+    server->Resume();
+  }
+  SECTION("a connection that only read took nothing along") {
+    REQUIRE(store.Ping().ok());
+    const std::uint64_t before = store.Continuity();
+    server->Kill9();
+    CHECK_FALSE(store.Ping().ok());
+    CHECK(store.Continuity() == before);
+  }
+  SECTION("without persistence there is nothing to wait for") {
+    RedisStore::Options options = OptionsFor(*server, false);
+    options.persistence = RedisStore::Persistence::kNone;
+    RedisStore careless(options);
+    REQUIRE(careless.Commit({SetString{"k", "v", {}}}).ok());
+    const std::uint64_t before = careless.Continuity();
+    CHECK(careless.DurableAfter() == 0ms);
+    server->Kill9();
+    CHECK_FALSE(careless.Ping().ok());
+    CHECK(careless.Continuity() == before);
+  }
 }
 
 TEST_CASE("an idle connection that Redis closed costs nobody an error") {

@@ -53,6 +53,7 @@ HubFixture::HubFixture(Servers& servers, Options options)
   api_.Kubectl({"create", "namespace", ns_});
   metrics_port_ = FreePort();
   probe_port_ = FreePort();
+  ingester_port_ = FreePort();
 }
 
 HubFixture::~HubFixture() {
@@ -80,7 +81,8 @@ void HubFixture::StartHub() {
   }
   std::vector<std::string> argv{BinDir() + "/clusterpulse-hub", "--kubeconfig=" + kubeconfig,
                                 fmt::format("--metrics-bind-address=127.0.0.1:{}", metrics_port_),
-                                fmt::format("--health-probe-bind-address=127.0.0.1:{}", probe_port_)};
+                                fmt::format("--health-probe-bind-address=127.0.0.1:{}", probe_port_),
+                                fmt::format("--ingester-port={}", ingester_port_)};
   argv.insert(argv.end(), options_.flags.begin(), options_.flags.end());
   auto child =
       ChildProcess::Start({.argv = argv, .env = Environment(), .unset = {"REDIS_HOST", "KUBECONFIG"}, .output = log_});

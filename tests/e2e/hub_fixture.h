@@ -91,7 +91,7 @@ class HubFixture {
   const std::string ns_;
   TempDir dir_;
   std::string log_;
-  int metrics_port_ = 0, probe_port_ = 0;
+  int metrics_port_ = 0, probe_port_ = 0, ingester_port_ = 0;
   int syncs_ = 0;
   std::optional<ChildProcess> hub_;
 };

@@ -8,19 +8,11 @@
 #include "common/base/status.h"
 #include "common/base/time_format.h"
 #include "common/json/writer.h"
+#include "hub/reconcile/cluster/cluster_pass.h"
 #include "hub/runtime/finalizers.h"
 
 namespace clusterpulse::reconcile {
 namespace {
-
-constexpr std::chrono::seconds kHubCallTimeout{10};
-constexpr std::chrono::seconds kLongestRetry{60};  // after a failure, however long the interval
-constexpr std::chrono::seconds kHubTrouble{10};    // store or hub API failed: come back soon
-constexpr double kJitter = 0.05;                   // of the wait, so that a fleet does not pull in step
-
-using Reported = std::pair<model::Phase, model::Health>;
-
-kube::CallOptions HubCall(std::stop_token stop) { return {kHubCallTimeout, stop}; }
 
 std::optional<Reported> ReportedIn(const json::Value& status) {
   constexpr model::Phase kPhases[] = {model::Phase::kConnecting, model::Phase::kConnected, model::Phase::kDegraded,
@@ -44,98 +36,14 @@ bool WasReached(const json::Value& status) {
          phase == model::ToString(model::Phase::kDegraded) || phase == model::ToString(model::Phase::kDisconnected);
 }
 
-std::string JoinProblems(const std::vector<std::string>& problems) {
-  std::string text;
-  for (const std::string& problem : problems) text += (text.empty() ? "" : "; ") + problem;
-  return text;
-}
-
-double BreakerValue(base::CircuitBreaker::State state) {
-  switch (state) {
-    case base::CircuitBreaker::State::kClosed:
-      return 0;
-    case base::CircuitBreaker::State::kHalfOpen:
-      return 1;
-    case base::CircuitBreaker::State::kOpen:
-      return 2;
-  }
-  return 0;
-}
-
-double UnixSecondsOf(base::SystemTime t) { return static_cast<double>(base::UnixMillis(t)) / 1000; }
-
 }  // namespace
-
-PullMetrics::PullMetrics(telemetry::Registry& registry)
-    : seconds(registry
-                  .Histograms("clusterpulse_hub_pull_seconds",
-                              "Time to read one managed cluster, failed reads included", telemetry::LatencyBuckets())
-                  .With({})),
-      pulls(registry.Counters("clusterpulse_hub_pulls_total", "Reads of managed clusters by result", {"result"})),
-      last_success(registry.Gauges("clusterpulse_hub_pull_last_success_timestamp_seconds",
-                                   "When the cluster was last read and stored", {"cluster"})),
-      last_duration(registry.Gauges("clusterpulse_hub_pull_last_duration_seconds",
-                                    "How long the cluster's last read took", {"cluster"})),
-      breaker_state(registry.Gauges("clusterpulse_hub_pull_breaker_state",
-                                    "Circuit breaker of the cluster: 0 closed, 1 half-open, 2 open", {"cluster"})) {}
-
-// Confined to the passes of its key, of which there is one at a time.
-struct ClusterReconciler::Cluster {
-  std::string uid;
-  std::string endpoint;            // what is known below is of; empty: nothing is known yet
-  std::string stored_endpoint;     // what the store holds is of, and the status says so; empty: not known
-  bool status_is_foreign = false;  // the object's status still tells what was read at another endpoint
-  // The writers' positions (delivery.md 2), by role; epoch 0: to be acquired.
-  struct Writer {
-    std::uint64_t epoch = 0, seq = 0;
-  };
-  std::map<store::WriterRole, Writer> writers;
-  // When what is read rarely was last read and stored.
-  std::optional<base::SteadyTime> info_stored, operators_stored;
-  // The Secret as last read.
-  kube::ObjectKey secret;
-  std::optional<SecretContent> secret_content;
-
-  std::optional<Facts> facts;
-  std::optional<base::SteadyTime> facts_read, cluster_operators_read;
-  std::optional<base::SystemTime> last_sync, last_attempt;
-  std::optional<Failure> last_failure;  // of the last call to the cluster; said again while the breaker is open
-  bool ever_reached = false;
-  std::string sync_now;  // the annotation's value that was acted on
-
-  std::vector<runtime::Condition> conditions;  // as last decided
-  std::optional<Reported> reported;            // in the status; a change is an event
-  std::optional<Reported> stored;              // in the store, by this process
-  bool passed_before = false;
-};
-
-struct ClusterReconciler::Pass {
-  const ClusterConnection& connection;
-  Cluster& cluster;
-  std::stop_token stop;
-  base::SystemTime now;
-  Judgement judgement;
-
-  bool forced = false;     // sync-now
-  bool attempted = false;  // the cluster was called
-  PullResult pull;         // when attempted
-  std::optional<Failure> failure;
-  std::optional<std::chrono::nanoseconds> breaker_opens_in;
-  Verdict verdict;
-  absl::Status store;
-  bool superseded = false;  // the object went while the pass ran: nothing may be said or written any more
-
-  const std::string& name() const { return connection.meta.name; }
-  bool has_data() const { return attempted && !failure.has_value(); }
-  Reported to_report() const { return {verdict.phase, verdict.health}; }
-};
 
 ClusterReconciler::ClusterReconciler(Dependencies dependencies, HubObjects objects, Options options,
                                      ClientPool::Options pool, PullMetrics metrics, log::Logger log)
-    : deps_(dependencies),
+    : deps_(std::move(dependencies)),
       objects_(std::move(objects)),
       options_(std::move(options)),
-      pool_(dependencies.clients, dependencies.clock, pool),
+      pool_(deps_.clients, deps_.clock, pool),
       metrics_(std::move(metrics)),
       log_(std::move(log)) {}
 
@@ -205,7 +113,9 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
     }
     cluster->endpoint = pass.judgement.endpoint;
   }
-  return IsPaused(*connection) ? Paused(pass) : Live(pass);
+  pass.is_push = options_.push_enabled && pass.judgement.mode == model::CollectionMode::kPush;
+  if (IsPaused(*connection)) return Paused(pass);
+  return pass.is_push ? LivePush(pass) : LivePull(pass);
 }
 
 absl::StatusOr<runtime::Result> ClusterReconciler::Gone(const kube::ObjectKey& key, std::stop_token stop) {
@@ -296,8 +206,13 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Paused(Pass& pass) {
   const auto interval = pass.judgement.timing.interval;
   const bool stale = IsStale(age, interval);
   auto conditions = PausedConditions(cluster.conditions, stale, pass.connection.meta.generation, pass.now);
+  SetCollectorConditions(conditions, nullptr, 0, pass.now);  // no stream is taken
 
   json::Value desired;
+  if (json::Value collector = pass.connection.status["collectorStatus"]; collector.IsObject()) {
+    collector.Mutable("connected") = false;
+    desired.Mutable("collectorStatus") = std::move(collector);
+  }
   desired.Mutable("observedGeneration") = pass.connection.meta.generation;
   desired.Mutable("conditions") = ConditionsToJson(conditions);
   bool stored = true;
@@ -328,164 +243,6 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Paused(Pass& pass) {
   return runtime::Result{std::chrono::duration_cast<std::chrono::milliseconds>(stale_in)};
 }
 
-absl::StatusOr<runtime::Result> ClusterReconciler::Live(Pass& pass) {
-  Cluster& cluster = pass.cluster;
-  const std::string sync_now(Annotation(pass.connection, kSyncNowAnnotation));
-  pass.forced = !sync_now.empty() && sync_now != cluster.sync_now;
-
-  pass.store = StoreSpec(pass);
-  if (pass.superseded) return runtime::Result{kHubTrouble};
-  cluster.sync_now = sync_now;
-  pass.failure = Observe(pass);
-  if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
-
-  Evidence evidence;
-  evidence.failure = pass.failure;
-  evidence.facts = cluster.facts;
-  if (cluster.facts_read.has_value()) evidence.age = deps_.clock.Steady() - *cluster.facts_read;
-  evidence.interval = pass.judgement.timing.interval;
-  evidence.failed_lists = pass.pull.failed_lists;
-  evidence.ever_reached = cluster.ever_reached;
-  pass.verdict = JudgeHealth(evidence);
-
-  if (pass.store.ok()) pass.store = pass.has_data() ? StoreData(pass) : StoreFailure(pass);
-  if (absl::IsCancelled(pass.store) && pass.stop.stop_requested()) return pass.store;
-  if (pass.superseded) return runtime::Result{kHubTrouble};
-
-  Findings findings;
-  findings.verdict = pass.verdict;
-  findings.store = pass.store;
-  findings.push_unavailable = pass.judgement.mode == model::CollectionMode::kPush;
-  findings.last_sync = cluster.last_sync;
-  findings.last_attempt = cluster.last_attempt;
-  findings.interval = pass.judgement.timing.interval;
-  findings.generation = pass.connection.meta.generation;
-  findings.endpoint = cluster.stored_endpoint;
-  findings.forget_old = cluster.status_is_foreign;
-  if (pass.has_data()) findings.snapshot = &pass.pull.snapshot;
-  auto conditions = NextConditions(cluster.conditions, findings, deps_.clock.Now());
-  json::Value desired = BuildStatus(findings, conditions);
-  if (pass.store.ok()) cluster.reported = pass.to_report();  // otherwise the event is still owed
-  const bool published = Publish(pass, std::move(desired), std::move(conditions));
-  if (published) cluster.status_is_foreign = false;
-
-  const std::chrono::milliseconds next = NextRun(pass);
-  cluster.passed_before = true;
-  if (published && pass.store.ok()) return runtime::Result{next};
-  return runtime::Result{std::min<std::chrono::milliseconds>(next, kHubTrouble)};
-}
-
-// From the spec to data in pass.pull; a failure says what stood in the way.
-std::optional<Failure> ClusterReconciler::Observe(Pass& pass) {
-  Cluster& cluster = pass.cluster;
-  if (!pass.judgement.problems.empty()) return Failure{true, "InvalidSpec", JoinProblems(pass.judgement.problems)};
-  if (auto failure = ReadCredentials(pass); failure.has_value()) return failure;
-
-  const std::string secret = cluster.secret.ToString();
-  const auto client = pool_.Get(pass.connection.key(), {pass.judgement.endpoint, cluster.secret_content->credentials});
-  if (!client.ok()) {
-    return ClassifyClusterFailure(Step::kConnectionTest, client.status(), pass.judgement.endpoint, secret);
-  }
-  if (client->is_new_target) {
-    // Perhaps another cluster: nothing that is read rarely may be kept from the old one.
-    cluster.info_stored.reset();
-    cluster.operators_stored.reset();
-    cluster.cluster_operators_read.reset();
-    cluster.last_failure.reset();
-  }
-  std::optional<Failure> failure;
-  if (client->breaker->Allow(deps_.clock.Steady()) || pass.forced) {
-    failure = CallCluster(pass, *client);
-  } else {
-    failure = cluster.last_failure;
-  }
-  metrics_.breaker_state.With({pass.name()}).Set(BreakerValue(client->breaker->state()));
-  if (failure.has_value() && client->breaker->state() == base::CircuitBreaker::State::kOpen) {
-    pass.breaker_opens_in = client->breaker->RetryIn(deps_.clock.Steady());
-    failure->message +=
-        "; after repeated failures the cluster is tried once a minute, at once with a new value of the "
-        "annotation clusterpulse.io/sync-now";
-  }
-  return failure;
-}
-
-std::optional<Failure> ClusterReconciler::ReadCredentials(Pass& pass) {
-  Cluster& cluster = pass.cluster;
-  const kube::ObjectKey key = pass.connection.secret();
-  if (cluster.secret != key) {
-    cluster.secret = key;
-    cluster.secret_content.reset();
-  }
-  const std::optional<std::string> version = objects_.secret_version(key);
-  if (version.has_value() && cluster.secret_content.has_value() &&
-      cluster.secret_content->resource_version == *version) {
-    return std::nullopt;
-  }
-  auto content = ReadSecret(deps_.hub, key, HubCall(pass.stop));
-  if (content.ok()) {
-    cluster.secret_content = *std::move(content);
-    return std::nullopt;
-  }
-  Failure failure = ClassifySecretFailure(content.status(), key.ToString(), options_.hub_namespace);
-  // The hub's own API server being away says nothing about the cluster: what was read before still serves.
-  if (!failure.needs_person && cluster.secret_content.has_value()) return std::nullopt;
-  cluster.secret_content.reset();
-  return failure;
-}
-
-std::optional<Failure> ClusterReconciler::CallCluster(Pass& pass, const ClientPool::Client& client) {
-  Cluster& cluster = pass.cluster;
-  const base::SteadyTime started = deps_.clock.Steady();
-  const auto due = [&](const std::optional<base::SteadyTime>& stored) {
-    return pass.forced || !stored.has_value() || started - *stored >= options_.operator_interval;
-  };
-  PullRequest request;
-  request.endpoint = pass.judgement.endpoint;
-  request.test_timeout = pass.judgement.timing.timeout;
-  request.call_timeout = options_.call_timeout;
-  request.limit = std::min(PassLimit(pass.judgement.timing.interval), options_.longest_pass);
-  request.parallel_reads = options_.parallel_reads;
-  request.read_info = due(cluster.info_stored);
-  request.read_operators = due(cluster.operators_stored);
-  pass.pull = Pull(*client.api, request, pass.stop);
-  if (pass.stop.stop_requested()) {
-    client.breaker->OnAbandoned();
-    return std::nullopt;  // the pass ends without a verdict
-  }
-  pass.attempted = true;
-  cluster.last_attempt = pass.now;
-  const base::SteadyTime ended = deps_.clock.Steady();
-  const double seconds = std::chrono::duration<double>(ended - started).count();
-  metrics_.seconds.Observe(seconds);
-  metrics_.last_duration.With({pass.name()}).Set(seconds);
-
-  if (!pass.pull.status.ok()) {
-    client.breaker->OnFailure(ended);
-    cluster.last_failure =
-        ClassifyClusterFailure(pass.pull.failed_at, pass.pull.status, request.endpoint, cluster.secret.ToString());
-    metrics_.pulls.With({cluster.last_failure->reason}).Add();
-    return cluster.last_failure;
-  }
-  client.breaker->OnSuccess();
-  cluster.last_failure.reset();
-  cluster.ever_reached = true;
-  metrics_.pulls.With({pass.pull.failed_lists.empty() ? "Complete" : "Partial"}).Add();
-
-  const model::ClusterSnapshot& snapshot = pass.pull.snapshot;
-  static const std::vector<model::ClusterOperator> kNone;
-  Facts facts = Summarize(*snapshot.nodes, snapshot.cluster_operators.value_or(kNone));
-  if (snapshot.cluster_operators.has_value()) {
-    cluster.cluster_operators_read = ended;
-  } else if (cluster.facts.has_value() && cluster.cluster_operators_read.has_value() &&
-             !IsStale(ended - *cluster.cluster_operators_read, pass.judgement.timing.interval)) {
-    // One failed list does not make an operator well again.
-    facts.cluster_operators = cluster.facts->cluster_operators;
-  }
-  cluster.facts = std::move(facts);
-  cluster.facts_read = ended;
-  return std::nullopt;
-}
-
 std::vector<store::ClusterEvent> ClusterReconciler::EventsOf(const Pass& pass) const {
   if (pass.cluster.reported == pass.to_report()) return {};
   std::string data;
@@ -509,15 +266,55 @@ absl::StatusOr<bool> ClusterReconciler::StillOurs(const Pass& pass) const {
   return meta.uid == known.uid && meta.generation == known.generation && !meta.deleting();
 }
 
+void ClusterReconciler::BeginLive(Pass& pass) {
+  const std::string sync_now(Annotation(pass.connection, kSyncNowAnnotation));
+  pass.forced = !sync_now.empty() && sync_now != pass.cluster.sync_now;
+  pass.store = StoreSpec(pass);
+  if (!pass.superseded) pass.cluster.sync_now = sync_now;
+}
+
+Findings ClusterReconciler::FindingsOf(const Pass& pass) const {
+  const Cluster& cluster = pass.cluster;
+  Findings findings;
+  findings.verdict = pass.verdict;
+  findings.store = pass.store;
+  findings.last_sync = cluster.last_sync;
+  findings.last_attempt = cluster.last_attempt;
+  findings.interval = pass.judgement.timing.interval;
+  findings.generation = pass.connection.meta.generation;
+  findings.endpoint = cluster.stored_endpoint;
+  findings.forget_old = cluster.status_is_foreign;
+  if (pass.has_data()) findings.snapshot = &pass.pull.snapshot;
+  return findings;
+}
+
+bool ClusterReconciler::Report(Pass& pass, const Findings& findings) {
+  Cluster& cluster = pass.cluster;
+  auto conditions = NextConditions(cluster.conditions, findings, deps_.clock.Now());
+  json::Value desired = BuildStatus(findings, conditions);
+  if (pass.store.ok()) cluster.reported = pass.to_report();  // otherwise the event is still owed
+  if (!Publish(pass, std::move(desired), std::move(conditions))) return false;
+  cluster.status_is_foreign = false;
+  return true;
+}
+
 absl::Status ClusterReconciler::WriteAs(Pass& pass, store::WriterRole role, FencedWrite write) {
   Cluster::Writer& writer = pass.cluster.writers[role];
+  // Beside a stream the position stays that of its collector, and a stream that comes back has its cluster.
+  const bool beside_stream = pass.is_push && role == store::WriterRole::kData;
   for (int attempt = 0; attempt < 2; ++attempt) {
     if (writer.epoch == 0) {
       ASSIGN_OR_RETURN(writer.epoch, deps_.store.AcquireEpoch(pass.name(), role));
     }
+    const std::uint64_t seq = beside_stream ? 0 : ++writer.seq;
     ASSIGN_OR_RETURN(const store::ApplyResult applied,
-                     write({pass.name(), writer.epoch, options_.instance, ++writer.seq, role}));
+                     write({pass.name(), writer.epoch, options_.instance, seq, role}));
     if (applied != store::ApplyResult::kFenced) return absl::OkStatus();
+    if (beside_stream) {
+      writer.epoch = 0;
+      pass.stream_came = true;
+      return absl::AbortedError("a collector has taken the cluster over");
+    }
     // Another writer came in between, the cluster was removed, or the store lost what it knew. A hub that is no longer
     // the leader is being stopped; the leader takes over again, and reads all anew. The epoch stays until the API
     // server, not our cache, said that the object is there as this pass knows it.
@@ -567,26 +364,6 @@ absl::Status ClusterReconciler::StoreSnapshot(Pass& pass, const model::ClusterSn
   return absl::OkStatus();
 }
 
-absl::Status ClusterReconciler::StoreData(Pass& pass) {
-  Cluster& cluster = pass.cluster;
-  const model::ClusterSnapshot& snapshot = pass.pull.snapshot;
-  RETURN_IF_ERROR(StoreSnapshot(pass, snapshot));
-  if (snapshot.info.has_value()) cluster.info_stored = deps_.clock.Steady();
-  if (snapshot.operators.has_value()) cluster.operators_stored = deps_.clock.Steady();
-  cluster.last_sync = pass.now;
-  metrics_.last_success.With({pass.name()}).Set(UnixSecondsOf(pass.now));
-  return absl::OkStatus();
-}
-
-absl::Status ClusterReconciler::StoreFailure(Pass& pass) {
-  Cluster& cluster = pass.cluster;
-  // Without a new attempt there is nothing new to say.
-  if (!pass.attempted && cluster.stored == pass.to_report() && pass.breaker_opens_in.has_value()) {
-    return absl::OkStatus();
-  }
-  return StoreSnapshot(pass, model::ClusterSnapshot());  // an empty one: data stays as it is
-}
-
 bool ClusterReconciler::Publish(Pass& pass, json::Value desired, std::vector<runtime::Condition> conditions) {
   const kube::ObjectMeta& meta = pass.connection.meta;
   const runtime::ObjectRef about{kube::kClusterConnections.ApiVersion(), kube::kClusterConnections.kind, meta.key(),
@@ -611,22 +388,6 @@ bool ClusterReconciler::Publish(Pass& pass, json::Value desired, std::vector<run
     log_.Warn("status of a cluster cannot be written", {{"cluster", pass.name()}, {"error", log::ToText(status)}});
   }
   return status.ok();
-}
-
-std::chrono::milliseconds ClusterReconciler::NextRun(const Pass& pass) {
-  const double random = deps_.random.Uniform();
-  std::chrono::duration<double> wait = pass.judgement.timing.interval;
-  if (pass.breaker_opens_in.has_value()) {
-    wait = *pass.breaker_opens_in + std::chrono::milliseconds(1);
-  } else if (pass.failure.has_value()) {
-    // The hub's own API server was in the way when nobody is needed and yet the cluster was not called.
-    const bool hub_trouble = !pass.attempted && !pass.failure->needs_person;
-    wait = std::min<std::chrono::duration<double>>(wait, hub_trouble ? kHubTrouble : kLongestRetry);
-  } else if (!pass.cluster.passed_before) {
-    // All clusters had their first pass at once, when the hub started: spread the second ones.
-    return std::chrono::duration_cast<std::chrono::milliseconds>(wait * (0.5 + random / 2));
-  }
-  return std::chrono::duration_cast<std::chrono::milliseconds>(wait * (1 + kJitter * random));
 }
 
 }  // namespace clusterpulse::reconcile

@@ -22,20 +22,24 @@
 #include "hub/reconcile/cluster/cluster_connection.h"
 #include "hub/reconcile/cluster/cluster_status.h"
 #include "hub/reconcile/cluster/pull.h"
+#include "hub/reconcile/cluster/push.h"
+#include "hub/reconcile/cluster/token_secret.h"
 #include "hub/runtime/event_recorder.h"
 #include "hub/runtime/reconciler.h"
 #include "hub/runtime/status_writer.h"
 #include "hub/store/cluster_state.h"
+#include "hub/store/collector_state.h"
 
 namespace clusterpulse::reconcile {
 
-// The last seen state of the hub's own objects; both are answered from watch caches that have synced.
+// The last seen state of the hub's own objects; all are answered from watch caches that have synced.
 struct HubObjects {
   // Nullopt: there is no such object.
   std::function<std::optional<ClusterConnection>(const kube::ObjectKey&)> connection;
   // resourceVersion of a Secret of the watched namespace; nullopt: not watched or not there (then it is read each
   // pass).
   std::function<std::optional<std::string>(const kube::ObjectKey&)> secret_version;
+  TokenSecretLookup token_secret;
 };
 
 // Our own metrics of pulls. Per-cluster series go with the object.
@@ -54,11 +58,16 @@ struct PullMetrics {
 // it found to the store as that cluster's writer and the truth about it to the object's status, its conditions and
 // Events. Removes all of it when the object goes (finalizer clusterpulse.io/cleanup).
 //
+// In push mode a collector's stream, on whichever replica, writes the data. A pass makes the collector's token, reads
+// what the streams left in the store (store::CollectorState), reports it, and speaks for a cluster whose collector does
+// not. Three intervals after the collector was lost it reads the cluster itself, as its writer, until a stream takes
+// that back. What the store cannot tell changes nothing: no collector is declared lost because the store was away.
+//
 // Every pass ends with a requeue: the interval after success, min(interval, 60 s) after failure, the time until the
 // circuit breaker lets a call pass when it is open, 10 s at most when the store or the hub's API server refused
-// something. No pass outlasts PassLimit (pull.h) by more than the limits of its calls to the hub's own servers. What is
-// wrong with a cluster, its Secret or the store is no error of the pass: it is reported on the object, and the next
-// pass comes anyway.
+// something, in push mode no later than something would change without being heard of. No pass outlasts PassLimit
+// (pull.h) by more than the limits of its calls to the hub's own servers. What is wrong with a cluster, its Secret or
+// the store is no error of the pass: it is reported on the object, and the next pass comes anyway.
 //
 // Documents are keyed by the object's name alone (contract): one hub watches one namespace, so names are unique.
 // Objects with equal display names are separate: nothing is keyed by display names.
@@ -75,16 +84,21 @@ class ClusterReconciler final : public runtime::Reconciler {
     std::chrono::milliseconds call_timeout{30000};
     std::chrono::milliseconds longest_pass{300000};  // shortens PassLimit
     int parallel_reads = 3;                          // of one cluster; times the runtime's workers bounds the whole hub
+    bool push_enabled = false;                       // false: clusters in push mode are pulled
+    std::string ingester_address;                    // INGESTER_PUBLIC_ADDRESS: where spec.ingesterAddress is absent
   };
   // All borrowed; must outlive this.
   struct Dependencies {
     kube::KubeApi& hub;
     KubeClientFactory& clients;
     store::ClusterState& store;
+    store::CollectorState& collectors;
     runtime::StatusWriter& status;
     runtime::EventRecorder& events;
     const base::Clock& clock;
     base::Random& random;
+    // For how long the store has answered without a break, as far as known.
+    std::function<std::chrono::nanoseconds()> store_up_for;
   };
 
   ClusterReconciler(Dependencies dependencies, HubObjects objects, Options options, ClientPool::Options pool = {},
@@ -113,9 +127,28 @@ class ClusterReconciler final : public runtime::Reconciler {
                                                    std::stop_token stop);
   absl::Status KeepFinalizer(const ClusterConnection& connection, std::stop_token stop);
   absl::StatusOr<runtime::Result> Paused(Pass& pass);
-  absl::StatusOr<runtime::Result> Live(Pass& pass);
+  // The spec, the token of sync-now.
+  void BeginLive(Pass& pass);
+  absl::StatusOr<runtime::Result> LivePull(Pass& pass);
+  absl::StatusOr<runtime::Result> LivePush(Pass& pass);
+  // What both modes find alike.
+  Findings FindingsOf(const Pass& pass) const;
+  // The status from the findings. False: it was not written, come back soon.
+  bool Report(Pass& pass, const Findings& findings);
 
+  // push_pass.cc
+  absl::Status LookAtCollector(Pass& pass);
+  CollectorFindings FindCollector(Pass& pass);
+  std::optional<base::SystemTime> FallbackDue(const Pass& pass) const;
+  void FallBack(Pass& pass, CollectorFindings& found);
+  Evidence PushEvidence(const Pass& pass, const CollectorFindings& found) const;
+  bool StreamSpeaks(const Pass& pass) const;
+  absl::Status StoreVerdict(Pass& pass);
+  std::chrono::milliseconds NextPushRun(const Pass& pass) const;
+
+  // pull_pass.cc
   std::optional<Failure> Observe(Pass& pass);
+  Evidence PullEvidence(const Pass& pass) const;
   std::optional<Failure> ReadCredentials(Pass& pass);
   std::optional<Failure> CallCluster(Pass& pass, const ClientPool::Client& client);
   // Writes as the cluster's writer in that role; a newer writer is replaced only while the object is still ours to

@@ -42,6 +42,15 @@ std::string_view HealthyStatus(model::Health health) {
 
 json::Value TextOrNull(const std::string& text) { return text.empty() ? json::Value() : json::Value(text); }
 
+void PutCounts(const std::optional<model::ClusterCounts>& counts, json::Value& status) {
+  if (!counts.has_value()) return;
+  status.Mutable("nodes") = static_cast<std::int64_t>(counts->nodes);
+  status.Mutable("nodesReady") = static_cast<std::int64_t>(counts->nodes_ready);
+  status.Mutable("pods") = static_cast<std::int64_t>(counts->pods);
+  status.Mutable("podsRunning") = static_cast<std::int64_t>(counts->pods_running);
+  if (counts->deployments.has_value()) status.Mutable("deployments") = static_cast<std::int64_t>(*counts->deployments);
+}
+
 bool GetsData(model::Phase phase) { return phase == model::Phase::kConnected || phase == model::Phase::kDegraded; }
 
 }  // namespace
@@ -67,22 +76,28 @@ std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> c
         now);
   }
 
-  if (findings.store.ok()) {
-    Set(conditions, kStoreAvailable, "True", generation, "Stored", "the state store takes writes", now);
-  } else {
-    Set(conditions, kStoreAvailable, "False", generation, "StoreUnavailable",
-        fmt::format("the state store refused the cluster's data ({}): readers see what was stored before; check the "
-                    "hub's store, nothing is wrong with the cluster",
-                    Cut(base::Message(findings.store), kLongestError)),
-        now);
-  }
-
+  conditions = StoreConditions(std::move(conditions), findings.store, generation, now);
+  SetCollectorConditions(conditions, findings.collector, generation, now);
   Drop(conditions, kPaused);
   if (findings.push_unavailable) {
     Set(conditions, kPushActive, "False", generation, "PushNotAvailable",
         "spec.collectionMode is push, but this hub runs no ingester: the hub reads the cluster itself (pull)", now);
   } else {
     Drop(conditions, kPushActive);
+  }
+  return conditions;
+}
+
+std::vector<runtime::Condition> StoreConditions(std::vector<runtime::Condition> conditions, const absl::Status& store,
+                                                std::int64_t generation, base::SystemTime now) {
+  if (store.ok()) {
+    Set(conditions, kStoreAvailable, "True", generation, "Stored", "the state store takes writes", now);
+  } else {
+    Set(conditions, kStoreAvailable, "False", generation, "StoreUnavailable",
+        fmt::format("the state store refused the cluster's data ({}): readers see what was stored before; check the "
+                    "hub's store, nothing is wrong with the cluster",
+                    Cut(base::Message(store), kLongestError)),
+        now);
   }
   return conditions;
 }
@@ -130,18 +145,18 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
       status.Mutable(member) = json::Value();
     }
   }
+  status.Mutable("collectorStatus") = CollectorStatus(findings.collector);
+  if (findings.record != nullptr) {
+    const store::PushRecord& record = *findings.record;
+    PutCounts(record.counts, status);
+    if (record.namespaces.has_value()) status.Mutable("namespaces") = *record.namespaces;
+    if (!record.version.empty()) status.Mutable("version") = record.version;
+    if (!record.platform.empty()) status.Mutable("platform") = record.platform;
+  }
   if (findings.snapshot == nullptr) return status;
 
   const model::ClusterSnapshot& snapshot = *findings.snapshot;
-  if (snapshot.counts.has_value()) {
-    status.Mutable("nodes") = static_cast<std::int64_t>(snapshot.counts->nodes);
-    status.Mutable("nodesReady") = static_cast<std::int64_t>(snapshot.counts->nodes_ready);
-    status.Mutable("pods") = static_cast<std::int64_t>(snapshot.counts->pods);
-    status.Mutable("podsRunning") = static_cast<std::int64_t>(snapshot.counts->pods_running);
-    if (snapshot.counts->deployments.has_value()) {
-      status.Mutable("deployments") = static_cast<std::int64_t>(*snapshot.counts->deployments);
-    }
-  }
+  PutCounts(snapshot.counts, status);
   if (snapshot.namespaces.has_value()) {
     status.Mutable("namespaces") = static_cast<std::int64_t>(snapshot.namespaces->size());
   }
@@ -153,7 +168,9 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
 }
 
 std::vector<std::string> RoutineMembers() {
-  return {"lastSyncTime", "lastAttemptTime", "nodes", "nodesReady", "namespaces", "pods", "podsRunning", "deployments"};
+  // Of the collector, what people wait for is also in its condition.
+  return {"lastSyncTime", "lastAttemptTime", "nodes",       "nodesReady",     "namespaces",
+          "pods",         "podsRunning",     "deployments", "collectorStatus"};
 }
 
 json::Value ConditionsToJson(const std::vector<runtime::Condition>& conditions) {
@@ -176,7 +193,7 @@ std::vector<runtime::Condition> ConditionsFromJson(const json::Value& conditions
 std::vector<Announcement> Announcements(const std::vector<runtime::Condition>& before,
                                         const std::vector<runtime::Condition>& after) {
   std::vector<Announcement> out;
-  for (const std::string_view type : {kReady, kHealthy, kStoreAvailable}) {
+  for (const std::string_view type : {kReady, kHealthy, kStoreAvailable, kCollectorToken}) {
     const runtime::Condition* now = runtime::FindCondition(after, type);
     const runtime::Condition* was = runtime::FindCondition(before, type);
     if (now == nullptr || (was != nullptr && was->status == now->status && was->reason == now->reason)) continue;

@@ -9,6 +9,7 @@
 #include "common/model/cluster.h"
 #include "common/model/health.h"
 #include "hub/reconcile/cluster/health.h"
+#include "hub/reconcile/cluster/push.h"
 #include "hub/runtime/conditions.h"
 #include "hub/runtime/event_recorder.h"
 
@@ -20,7 +21,7 @@ inline constexpr std::string_view kHealthy = "Healthy";      // the health in ma
 inline constexpr std::string_view kDataFresh = "DataFresh";  // what readers see is no older than 3 intervals
 inline constexpr std::string_view kStoreAvailable = "StoreAvailable";
 inline constexpr std::string_view kPaused = "Paused";          // present while paused
-inline constexpr std::string_view kPushActive = "PushActive";  // present when collectionMode is push
+inline constexpr std::string_view kPushActive = "PushActive";  // present when push is asked for and cannot be had
 
 // What a pass that was not paused found.
 struct Findings {
@@ -33,12 +34,19 @@ struct Findings {
   std::int64_t generation = 0;
   std::string endpoint;     // what is stored is of; empty: not known
   bool forget_old = false;  // what the status says was read at another endpoint: what this pass does not know goes
-  const model::ClusterSnapshot* snapshot = nullptr;  // of this pass, when it read one; borrowed
+  // All borrowed.
+  const model::ClusterSnapshot* snapshot = nullptr;  // of this pass, when it read one
+  const store::PushRecord* record = nullptr;         // of the collector, when it is the newest there is
+  const CollectorFindings* collector = nullptr;      // in push mode
 };
 
 // Conditions after the pass, given those before; conditions of other owners stay.
 std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> conditions, const Findings& findings,
                                                base::SystemTime now);
+
+// StoreAvailable alone, when nothing else is known.
+std::vector<runtime::Condition> StoreConditions(std::vector<runtime::Condition> conditions, const absl::Status& store,
+                                                std::int64_t generation, base::SystemTime now);
 
 // Members of the status; what this pass does not know is not named and so stays (but Findings::forget_old).
 // lastSyncTime is null when nothing of this cluster is stored.

@@ -15,14 +15,22 @@ constexpr std::size_t kNamedAtMost = 5;        // of the objects in trouble, in 
 constexpr std::size_t kLongestDetail = 200;    // of one object's own words
 constexpr std::size_t kLongestMessage = 1024;  // an Event's limit
 
-std::string Join(const std::vector<std::string>& parts, std::string_view separator) {
-  std::string text;
-  for (std::size_t i = 0; i < parts.size() && i < kNamedAtMost; ++i) {
-    if (i > 0) text += separator;
-    text += parts[i];
-  }
-  if (parts.size() > kNamedAtMost) text += fmt::format("{}and {} more", separator, parts.size() - kNamedAtMost);
+// Counts the name, and keeps the first few.
+void Name(Facts::Trouble& trouble, std::string name) {
+  if (static_cast<std::size_t>(++trouble.count) <= kNamedAtMost) trouble.named.push_back(std::move(name));
+}
+
+std::string Join(const Facts::Trouble& trouble, std::string_view separator) {
+  std::string text = fmt::format("{}", fmt::join(trouble.named, separator));
+  const auto more = trouble.count - static_cast<std::int64_t>(trouble.named.size());
+  if (more > 0) text += fmt::format("{}and {} more", separator, more);
   return text;
+}
+
+std::string Join(const std::vector<std::string>& parts, std::string_view separator) {
+  Facts::Trouble trouble;
+  for (const std::string& part : parts) Name(trouble, part);
+  return Join(trouble, separator);
 }
 
 bool IsReady(const model::Node& node) {
@@ -85,7 +93,7 @@ void JudgeState(const Evidence& evidence, Verdict& verdict) {
     verdict.health_reason = std::move(reason);
     verdict.health_message = std::move(message);
   };
-  if (evidence.failure.has_value()) {
+  if (evidence.failure.has_value() && !evidence.failure->is_silence) {
     return set(model::Health::kUnhealthy, "Unreachable", evidence.failure->message);
   }
   if (!evidence.facts.has_value() || !evidence.age.has_value()) {
@@ -99,12 +107,12 @@ void JudgeState(const Evidence& evidence, Verdict& verdict) {
   if (facts.nodes == 0) return set(model::Health::kUnhealthy, "NoNodes", "the cluster has no node");
 
   std::vector<std::string> problems;
-  const auto bad = static_cast<std::int64_t>(facts.nodes_not_ready.size());
+  const std::int64_t bad = facts.nodes_not_ready.count;
   if (bad > 0) {
     problems.push_back(fmt::format("{} of {} nodes {} not ready: {}", bad, facts.nodes, bad == 1 ? "is" : "are",
                                    Join(facts.nodes_not_ready, ", ")));
   }
-  if (!facts.cluster_operators.empty()) {
+  if (facts.cluster_operators.count > 0) {
     problems.push_back(fmt::format("ClusterOperator {}", Join(facts.cluster_operators, "; ")));
   }
   if (problems.empty())
@@ -198,10 +206,10 @@ Facts Summarize(const std::vector<model::Node>& nodes, const std::vector<model::
   Facts facts;
   facts.nodes = static_cast<std::int64_t>(nodes.size());
   for (const model::Node& node : nodes) {
-    if (!IsReady(node)) facts.nodes_not_ready.push_back(NameNode(node));
+    if (!IsReady(node)) Name(facts.nodes_not_ready, NameNode(node));
   }
   for (const model::ClusterOperator& op : cluster_operators) {
-    if (op.degraded || !op.available) facts.cluster_operators.push_back(NameClusterOperator(op));
+    if (op.degraded || !op.available) Name(facts.cluster_operators, NameClusterOperator(op));
   }
   return facts;
 }

@@ -10,6 +10,7 @@
 
 #include "common/model/cluster.h"
 #include "common/model/health.h"
+#include "hub/store/push_record.h"
 
 // What is said about a cluster, given what is known: pure functions, no clock, no I/O. The rules are the product's
 // promise: nothing is called healthy on old data, and the message names the worst reason in words to act on.
@@ -24,6 +25,9 @@ struct Failure {
   bool needs_person = false;  // spec, credentials, TLS: trying again does not help
   std::string reason;         // CamelCase, from a closed set: of the Ready condition and of Events
   std::string message;
+  // Nothing was heard of the cluster, which says nothing about it: its health is that of the data until that is too
+  // old.
+  bool is_silence = false;
 };
 
 // The step of a pass that failed.
@@ -35,12 +39,7 @@ Failure ClassifyClusterFailure(Step step, const absl::Status& status, const std:
 // `status` is what reading the Secret gave.
 Failure ClassifySecretFailure(const absl::Status& status, const std::string& secret, const std::string& hub_namespace);
 
-// What health depends on, out of the lists of one pass: small enough to be kept between passes.
-struct Facts {
-  std::int64_t nodes = 0;
-  std::vector<std::string> nodes_not_ready;  // "worker-3 (KubeletNotReady)", in name order; cordoned ones by Ready too
-  std::vector<std::string> cluster_operators;  // "ingress is degraded: ...", in name order, only those with problems
-};
+using store::Facts;
 Facts Summarize(const std::vector<model::Node>& nodes, const std::vector<model::ClusterOperator>& cluster_operators);
 
 struct Evidence {

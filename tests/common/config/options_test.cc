@@ -159,6 +159,23 @@ TEST_CASE("numbers below the floor are raised with a warning") {
   }
 }
 
+TEST_CASE("below its floor a number may become another than the floor") {
+  struct Case {
+    std::string text;
+    int value;
+    std::vector<std::string> warnings;
+  };
+  const std::vector<Case> cases = {{"1", 1, {}}, {"0", 10, {"SIZE=0 is below the least value and runs as 10"}}};
+  for (const Case& c : cases) {
+    int size = 7;
+    const std::vector<Option> table = {{.env = "SIZE", .target = &size, .help = "", .floor = 1, .raised_to = 10}};
+    const auto parsed = Parse(table, {}, From({{"SIZE", c.text}}));
+    REQUIRE(parsed.ok());
+    CHECK(size == c.value);
+    CHECK(parsed->warnings == c.warnings);
+  }
+}
+
 TEST_CASE("what cannot be read stops the start with name, value and what is allowed") {
   struct Case {
     std::string name;

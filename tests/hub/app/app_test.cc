@@ -1,112 +1,12 @@
 #include "hub/app/app.h"
 
-#include <future>
-#include <sstream>
-
 #include <catch2/catch.hpp>
 
-#include "common/base/status.h"
-#include "common/http/client.h"
-#include "common/kube/testing/fake_kube_api.h"
-#include "hub/app/crds.h"
-#include "hub/store/embedded_store.h"
 #include "hub/store/keys.h"
+#include "tests/hub/app/app_fixture.h"
 
 namespace clusterpulse::app {
 namespace {
-
-using namespace std::chrono_literals;
-
-// A KubeApi owned by the app, on a store of objects that the test sees.
-struct FakeClients final : reconcile::KubeClientFactory {
-  kube::ObjectStore& store;
-  explicit FakeClients(kube::ObjectStore& s) : store(s) {}
-  absl::StatusOr<std::shared_ptr<kube::KubeApi>> Create(const std::string&, const reconcile::ClientTarget&) override {
-    return std::make_shared<kube::FakeKubeApi>(store);
-  }
-  void Forget(const std::string&) override {}
-};
-
-bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + 20s;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    base::StopSignal().WaitFor(5ms);
-  }
-  return true;
-}
-
-// The hub on fakes: a hub cluster, one managed cluster, a store in memory, real threads and loopback servers.
-struct Fixture {
-  kube::ObjectStore hub, managed;
-  store::EmbeddedStore* store = nullptr;
-  Config config;
-  std::unique_ptr<App> app;
-  std::stop_source stop;
-  std::future<absl::Status> result;
-
-  Fixture() {
-    config.ns = "fleet";
-    config.state_store = "embedded";
-    config.probe_address = "127.0.0.1:0";
-    config.metrics_address = "127.0.0.1:0";
-    Put(managed, kube::kNodes,
-        R"({"metadata":{"name":"n1"},"status":{"conditions":[{"type":"Ready","status":"True"}]}})");
-  }
-  ~Fixture() {
-    stop.request_stop();
-    if (result.valid()) result.wait();
-  }
-  static void Put(kube::ObjectStore& where, const kube::ResourceType& type, const std::string& text) {
-    const auto object = json::Value::Parse(text);
-    REQUIRE(object.ok());
-    REQUIRE(where.Put(type, *object).ok());
-  }
-  void InstallDefinition() {
-    kube::FakeKubeApi api(hub);
-    std::ostringstream ignored;
-    REQUIRE(ApplyCrds(api, 5s, ignored, {}).ok());
-  }
-  void PutConnection() {
-    Put(hub, kube::kSecrets, R"({"metadata":{"namespace":"fleet","name":"s"},"data":{"token":"dG9rZW4="}})");
-    Put(hub, kube::kClusterConnections,
-        R"({"metadata":{"namespace":"fleet","name":"a"},)"
-        R"("spec":{"endpoint":"https://a.example","credentialsRef":{"name":"s"}}})");
-  }
-  void Create() {
-    Dependencies deps;
-    deps.registry = std::make_unique<telemetry::Registry>();
-    deps.hub = std::make_unique<kube::FakeKubeApi>(hub);
-    auto opened = store::EmbeddedStore::Open({});
-    REQUIRE(opened.ok());
-    store = opened->get();
-    deps.store = *std::move(opened);
-    deps.clients = std::make_unique<FakeClients>(managed);
-    auto made = App::Create(config, std::move(deps));
-    REQUIRE(made.ok());
-    app = *std::move(made);
-  }
-  void Start() {
-    result = std::async(std::launch::async, [this] { return app->Run(stop.get_token()); });
-  }
-  absl::Status Stop() {
-    stop.request_stop();
-    return result.get();
-  }
-  std::pair<int, std::string> Fetch(int port, const std::string& path) {
-    auto client = http::Client::Create({.base_url = "http://127.0.0.1:" + std::to_string(port)});
-    REQUIRE(client.ok());
-    json::Buffer body;
-    const auto response = (*client)->Fetch({.target = path}, body, {});
-    if (!response.ok()) return {0, base::Message(response.status())};
-    return {response->code, std::string(body.view())};
-  }
-  std::string Phase() {
-    const auto object = hub.Get(kube::kClusterConnections, {"fleet", "a"});
-    if (!object.ok()) return "";
-    return std::string((*json::Value::Parse((*object)->json))["status"]["phase"].StringOr());
-  }
-};
 
 TEST_CASE("the hub starts, shows a cluster, answers its probes and stops cleanly") {
   Fixture f;
@@ -118,9 +18,10 @@ TEST_CASE("the hub starts, shows a cluster, answers its probes and stops cleanly
   CHECK(Eventually([&] { return f.app->Ready().ok; }));
   CHECK(f.Fetch(f.app->probe_port(), "/healthz") ==
         std::pair<int, std::string>(200, "[+] monitor: ok\n[+] passes: ok\nok\n"));
-  CHECK(f.Fetch(f.app->probe_port(), "/readyz") ==
-        std::pair<int, std::string>(
-            200, "[+] running: ok\n[+] clusterconnections: ok\n[+] secrets: ok\n[+] store: ok\nok\n"));
+  CHECK(
+      f.Fetch(f.app->probe_port(), "/readyz") ==
+      std::pair<int, std::string>(
+          200, "[+] running: ok\n[+] clusterconnections: ok\n[+] secrets: ok\n[+] ingester: ok\n[+] store: ok\nok\n"));
   const auto [code, metrics] = f.Fetch(f.app->metrics_port(), "/metrics");
   CHECK(code == 200);
   CHECK(metrics.find("clusterpulse_hub_build_info") != std::string::npos);
@@ -215,7 +116,7 @@ TEST_CASE("of two hubs under one Lease one leads, and the other takes over when 
   Fixture f;
   f.config.leader_elect = true;
   f.InstallDefinition();
-  Fixture::Put(f.hub, kube::kNamespaces, R"({"metadata":{"name":"fleet"}})");
+  f.PutConnection();
   f.Create();
   f.Start();
   const auto holder = [&] {

@@ -10,11 +10,11 @@
 #include <catch2/catch.hpp>
 #include <unistd.h>
 
+#include "common/app/version.h"
 #include "common/base/status.h"
 #include "common/kube/testing/fake_kube_api.h"
 #include "hub/app/crds.h"
 #include "hub/app/reference.h"
-#include "hub/app/version.h"
 
 namespace clusterpulse::app {
 namespace {
@@ -138,7 +138,7 @@ TEST_CASE("a refused command line is one line on stderr and exit code 2") {
       {{"--leader-elekt"}, "unknown flag --leader-elekt; did you mean --leader-elect?"},
       {{"flet"}, "unknown command \"flet\"; `clusterpulse-hub help` lists all"},
       {{"--namespace=x", "fleet"}, "unexpected argument \"fleet\"; --help shows the usage"},
-      {{"--target=ingester"}, "--target=ingester does not exist in this version; allowed is one of all, controllers"},
+      {{"--target=api"}, "--target=api does not exist in this version; allowed is one of all, controllers, ingester"},
       {{"crds"}, "usage: clusterpulse-hub crds apply|print [flags]"},
       {{"crds", "remove"}, "usage: clusterpulse-hub crds apply|print [flags]"},
       {{"crds", "apply", "--timeout=0"}, "--timeout=\"0\": allowed is a whole number of seconds from 1 to 3600"},

@@ -132,6 +132,27 @@ TEST_CASE("contradictory or impossible configuration is refused with one line") 
       {"bad port", {}, {{"REDIS_HOST", "r"}, {"REDIS_PORT", "70000"}}, "REDIS_PORT=\"70000\": allowed is"},
       {"bad metrics address", {"--metrics-bind-address=8080"}, {}, "--metrics-bind-address=\"8080\": allowed is"},
       {"bad probe address", {"--health-probe-bind-address=:x"}, {}, "--health-probe-bind-address=\":x\": allowed is"},
+      {"certificate for collectors without a word about TLS",
+       {},
+       {{"INGESTER_TLS_CERT", "/crt"}},
+       "INGESTER_TLS_CERT is set but INGESTER_TLS_ENABLED is not"},
+      {"key for collectors without a word about TLS",
+       {"--ingester-tls-key=/key"},
+       {},
+       "INGESTER_TLS_KEY is set but INGESTER_TLS_ENABLED is not"},
+      {"ingester that is switched off",
+       {"--target=ingester"},
+       {{"REDIS_HOST", "r"}, {"INGESTER_ENABLED", "false"}},
+       "--target=ingester needs INGESTER_ENABLED=true"},
+      {"ingester without a shared store", {"--target=ingester"}, {}, "--target=ingester needs a store"},
+      {"bad public address",
+       {},
+       {{"INGESTER_PUBLIC_ADDRESS", "hub:x"}},
+       "INGESTER_PUBLIC_ADDRESS=\"hub:x\": allowed is"},
+      {"unknown persistence",
+       {},
+       {{"REDIS_PERSISTENCE", "rdb"}},
+       "REDIS_PERSISTENCE=\"rdb\": allowed is one of aof, none"},
       {"namespace with a slash", {"--namespace=a/b"}, {}, "NAMESPACE=\"a/b\": allowed is"},
       {"number of upstream that it would ignore", {}, {{"CACHE_TTL", "10m"}}, "CACHE_TTL=\"10m\": allowed is"},
   };
@@ -147,6 +168,31 @@ TEST_CASE("contradictory or impossible configuration is refused with one line") 
   }
 }
 
+TEST_CASE("the ingester takes upstream's variables, and runs where it is asked for") {
+  const Config plain = Load({})->config;
+  CHECK(plain.runs_ingester());
+  CHECK(plain.runs_controllers());
+  CHECK(plain.ingester_port == 9443);
+  CHECK_FALSE(plain.ingester_tls);
+  CHECK(plain.ingester_tls_cert == "/etc/ingester-tls/tls.crt");
+  CHECK(plain.ingester_tls_key == "/etc/ingester-tls/tls.key");
+  CHECK(plain.ingester_bootstrap_token);
+  CHECK(plain.ingester_max_nodes == 10000);
+  CHECK(plain.redis_persistence == "aof");
+
+  const std::map<std::string, std::string> redis = {{"REDIS_HOST", "r"}};
+  CHECK_FALSE(Load({"--target=controllers"}, redis)->config.runs_ingester());
+  CHECK_FALSE(Load({"--target=ingester"}, redis)->config.runs_controllers());
+  CHECK(Load({"--target=ingester"}, redis)->config.runs_ingester());
+  CHECK_FALSE(Load({}, {{"INGESTER_ENABLED", "false"}})->config.runs_ingester());
+  CHECK(Load({}, {{"INGESTER_PORT", "80"}})->config.ingester_port == 1024);
+  CHECK(Load({}, {{"INGESTER_PORT", "tcp://10.0.0.1:9443"}})->config.ingester_port == 9443);
+  CHECK(Load({}, {{"INGESTER_TLS_ENABLED", "true"}, {"INGESTER_TLS_CERT", "/c"}})->config.ingester_tls_cert == "/c");
+  CHECK_FALSE(Load({}, {{"INGESTER_TLS_ENABLED", "false"}, {"INGESTER_TLS_CERT", "/c"}})->config.ingester_tls);
+  CHECK(Load({}, {{"INGESTER_MAX_NODES", "0"}})->config.ingester_max_nodes == 0);
+  CHECK(Load({}, {{"INGESTER_PUBLIC_ADDRESS", "hub.example"}}).ok());
+}
+
 TEST_CASE("0 turns a server off, as upstream") {
   const auto loaded = Load({"--metrics-bind-address=0", "--health-probe-bind-address=0"});
   REQUIRE(loaded.ok());
@@ -155,8 +201,8 @@ TEST_CASE("0 turns a server off, as upstream") {
 }
 
 TEST_CASE("variables of other programs and later versions are ignored") {
-  REQUIRE(Load({}, {{"INGESTER_ENABLED", "banana"}, {"VM_ENABLED", "x"}, {"POLICY_CACHE_TTL", "x"}, {"TARGET", "api"}})
-              .ok());
+  REQUIRE(
+      Load({}, {{"COLLECTOR_CA_KEY", "x"}, {"VM_ENABLED", "x"}, {"POLICY_CACHE_TTL", "x"}, {"TARGET", "api"}}).ok());
 }
 
 TEST_CASE("the log level takes every upstream word, and the framework's flags where nothing else is said") {

@@ -1,42 +1,14 @@
-#include "hub/app/health.h"
-
 #include <catch2/catch.hpp>
 
 #include "common/base/testing/manual_clock.h"
-#include "common/telemetry/registry.h"
 #include "hub/app/monitor.h"
 #include "hub/app/pass_watch.h"
-#include "hub/app/process_metrics.h"
 #include "hub/store/embedded_store.h"
 
 namespace clusterpulse::app {
 namespace {
 
 using namespace std::chrono_literals;
-
-TEST_CASE("a heartbeat is late only after its limit") {
-  base::ManualClock clock;
-  Heartbeat heartbeat(clock);
-  CHECK(heartbeat.Check(60s).ok());
-  clock.AdvanceBy(60s);
-  CHECK(heartbeat.Check(60s).ok());
-  clock.AdvanceBy(1s);
-  CHECK(heartbeat.Check(60s).code() == absl::StatusCode::kDeadlineExceeded);
-  heartbeat.Beat();
-  CHECK(heartbeat.Check(60s).ok());
-}
-
-TEST_CASE("an answer lists every check and fails when one does") {
-  HealthChecks checks;
-  CHECK(checks.Run().ok);
-  absl::Status store = absl::UnavailableError("connection refused");
-  checks.Add("caches", [] { return absl::OkStatus(); });
-  checks.Add("store", [&store] { return store; });
-  CHECK_FALSE(checks.Run().ok);
-  CHECK(checks.Run().body == "[+] caches: ok\n[-] store: UNAVAILABLE: connection refused\nfailed\n");
-  store = absl::OkStatus();
-  CHECK(checks.Run().body == "[+] caches: ok\n[+] store: ok\nok\n");
-}
 
 TEST_CASE("a pass that never ends is found, and forgotten when it ends or throws") {
   struct Inner final : runtime::Reconciler {
@@ -116,26 +88,6 @@ TEST_CASE("a missing definition is told at once and then every minute, with the 
   f.clock.AdvanceBy(10min);
   f.monitor.LookOnce();
   CHECK(f.lines.size() == 2);
-}
-
-TEST_CASE("process metrics tell memory, CPU, descriptors and the version") {
-  telemetry::Registry registry;
-  {
-    ProcessMetrics metrics(registry);
-    registry.Render();
-    CHECK(registry.Gauges("process_resident_memory_bytes", "").With({}).Value() > 1 << 20);
-    CHECK(registry.Gauges("process_open_fds", "").With({}).Value() >= 3);
-    CHECK(registry.Gauges("process_max_fds", "").With({}).Value() >= 3);
-    CHECK(registry.Gauges("process_threads", "").With({}).Value() >= 1);
-    // Started after 2020 and not in the future.
-    const double start = registry.Gauges("process_start_time_seconds", "").With({}).Value();
-    CHECK(start > 1577836800);
-    CHECK(start < static_cast<double>(std::time(nullptr)) + 2);
-    const double cpu = registry.Counters("process_cpu_seconds_total", "").With({}).Value();
-    registry.Render();
-    CHECK(registry.Counters("process_cpu_seconds_total", "").With({}).Value() >= cpu);
-  }
-  CHECK(registry.Render().find("clusterpulse_hub_build_info{") != std::string::npos);
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ struct Hub {
   void Start(std::vector<std::string> more = {}, std::map<std::string, std::string> env = {}) {
     std::vector<std::string> argv = {BinDir() + "/clusterpulse-hub", "--kubeconfig=" + dir.File("kubeconfig"),
                                      "--health-probe-bind-address=127.0.0.1:" + std::to_string(probe_port),
-                                     "--metrics-bind-address=127.0.0.1:" + std::to_string(metrics_port)};
+                                     "--metrics-bind-address=127.0.0.1:" + std::to_string(metrics_port),
+                                     "--ingester-port=" + std::to_string(FreePort())};
     argv.insert(argv.end(), more.begin(), more.end());
     auto started = ChildProcess::Start({.argv = std::move(argv), .env = std::move(env), .output = dir.File("log")});
     REQUIRE(started.ok());

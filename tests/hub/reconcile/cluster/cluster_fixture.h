@@ -96,6 +96,8 @@ class CuttableStore final : public store::StateStore {
                                                                  std::function<void(std::string_view)> f) override {
     return inner_.Subscribe(c, std::move(f));
   }
+  std::chrono::milliseconds DurableAfter() const override { return inner_.DurableAfter(); }
+  std::uint64_t Continuity() override { return inner_.Continuity(); }
   absl::Status Ping() override { return Way(); }
 
  private:
@@ -119,6 +121,8 @@ class Fleet : public KubeClientFactory {
     store_ = std::make_unique<CuttableStore>(*inner_);
     state_ =
         std::make_unique<store::ClusterState>(*store_, store::ClusterState::Options{.hub_namespace = "hub"}, clock);
+    collectors_ = std::make_unique<store::CollectorState>(*store_, *state_, "hub");
+    Put(hub, kube::kNamespaces, R"({"metadata":{"name":"hub"}})");
     RestartHub();
   }
 
@@ -210,10 +214,22 @@ class Fleet : public KubeClientFactory {
     options.instance = "process-" + std::to_string(++processes_);
     options.defaults = defaults_;
     options.longest_pass = longest_pass;
+    options.push_enabled = push_enabled;
+    options.ingester_address = "hub.example:443";
+    objects.token_secret = [this](const kube::ObjectKey& key) -> std::optional<TokenSecret> {
+      const auto object = hub.store().Get(kube::kSecrets, key);
+      if (!object.ok()) return std::nullopt;
+      TokenSecret secret;
+      kube::ObjectMeta meta;
+      json::Parser parser;
+      (void)parser.Parse((*object)->json, [&](json::Cursor c) { return ReadTokenSecret(c, meta, secret); });
+      return secret;
+    };
     reconciler.reset();
     reconciler = std::make_unique<ClusterReconciler>(
-        ClusterReconciler::Dependencies{hub, *this, *state_, *status_, events, clock, random}, objects, options,
-        ClientPool::Options{}, PullMetrics(metrics));
+        ClusterReconciler::Dependencies{hub, *this, *state_, *collectors_, *status_, events, clock, random,
+                                        [this] { return clock.Steady() - store_up_since; }},
+        objects, options, ClientPool::Options{}, PullMetrics(metrics));
   }
 
   // The watch cache stops hearing of changes: passes see the object as it is now.
@@ -274,6 +290,7 @@ class Fleet : public KubeClientFactory {
   int StatusWrites() { return hub.Count(kube::Verb::kPatch, "clusterconnections"); }
   CuttableStore& store() { return *store_; }
   store::ClusterState& state() { return *state_; }
+  store::CollectorState& collectors() { return *collectors_; }
 
   static json::Value Json(std::string_view text) {
     auto value = json::Value::Parse(text);
@@ -302,6 +319,8 @@ class Fleet : public KubeClientFactory {
   telemetry::Registry metrics;
   std::stop_source stop;
   std::chrono::milliseconds longest_pass{300000};  // takes effect with RestartHub
+  bool push_enabled = true;                        // the same
+  base::SteadyTime store_up_since{};               // long ago
   std::vector<ClientTarget> targets;               // of the clients made
   std::vector<std::string> forgotten;              // clusters
   std::unique_ptr<ClusterReconciler> reconciler;
@@ -328,6 +347,7 @@ class Fleet : public KubeClientFactory {
   std::unique_ptr<store::StateStore> inner_;
   std::unique_ptr<CuttableStore> store_;
   std::unique_ptr<store::ClusterState> state_;
+  std::unique_ptr<store::CollectorState> collectors_;
   std::unique_ptr<runtime::StatusWriter> status_;
   std::optional<ClusterConnection> cached_;
   std::string hidden_;

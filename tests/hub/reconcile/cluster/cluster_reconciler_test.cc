@@ -1060,6 +1060,8 @@ TEST_CASE("connections with the same display name are separate") {
 
 TEST_CASE("push is pulled as long as there is no ingester, and that is said") {
   Fleet f;
+  f.push_enabled = false;
+  f.RestartHub();
   f.Start("a", R"({"collectionMode":"push","ingesterAddress":"ingest:443"})");
   f.Reconcile("a");
   CHECK(f.Phase("a") == "Connected");

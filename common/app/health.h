@@ -36,15 +36,20 @@ class HealthChecks {
   using Check = std::function<absl::Status()>;
   void Add(std::string name, Check check) { checks_.emplace_back(std::move(name), std::move(check)); }
 
+  // Something that is told and never fails: "[i] hub: streaming". Called like a check.
+  using Note = std::function<std::string()>;
+  void AddNote(std::string name, Note note) { notes_.emplace_back(std::move(name), std::move(note)); }
+
   struct Answer {
     bool ok = true;
-    // "[+] store: ok" or "[-] store: UNAVAILABLE: ..." a line, then "ok" or "failed".
+    // "[+] store: ok" or "[-] store: UNAVAILABLE: ..." a line, the notes, then "ok" or "failed".
     std::string body;
   };
   Answer Run() const;
 
  private:
   std::vector<std::pair<std::string, Check>> checks_;
+  std::vector<std::pair<std::string, Note>> notes_;
 };
 
 }  // namespace clusterpulse::app

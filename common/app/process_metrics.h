@@ -1,16 +1,18 @@
 #pragma once
 
+#include <string>
+
 #include "common/telemetry/registry.h"
 
 namespace clusterpulse::app {
 
 // What Prometheus' own client libraries tell of every process (process_cpu_seconds_total,
-// process_resident_memory_bytes, process_open_fds, ...) and clusterpulse_hub_build_info. Read from /proc at every
-// scrape; what cannot be read stays 0.
+// process_resident_memory_bytes, process_open_fds, ...) and <prefix>_build_info. Read from /proc at every scrape; what
+// cannot be read stays 0.
 class ProcessMetrics {
  public:
-  // `registry` is borrowed and must outlive this.
-  explicit ProcessMetrics(telemetry::Registry& registry);
+  // `registry` is borrowed and must outlive this; `prefix` is that of the program: "clusterpulse_hub".
+  ProcessMetrics(telemetry::Registry& registry, const std::string& prefix);
   ~ProcessMetrics();
   ProcessMetrics(const ProcessMetrics&) = delete;
   ProcessMetrics& operator=(const ProcessMetrics&) = delete;

@@ -1,4 +1,4 @@
-#include "hub/app/signals.h"
+#include "common/app/signals.h"
 
 #include <cerrno>
 #include <csignal>

@@ -1,4 +1,4 @@
-#include "hub/app/health.h"
+#include "common/app/health.h"
 
 #include "common/base/status.h"
 #include "common/log/logger.h"
@@ -20,6 +20,7 @@ HealthChecks::Answer HealthChecks::Run() const {
     answer.body += status.ok() ? "[+] " : "[-] ";
     answer.body += name + ": " + (status.ok() ? "ok" : log::ToText(status)) + "\n";
   }
+  for (const auto& [name, note] : notes_) answer.body += "[i] " + name + ": " + note() + "\n";
   answer.body += answer.ok ? "ok\n" : "failed\n";
   return answer;
 }

@@ -1,4 +1,4 @@
-#include "hub/app/process_metrics.h"
+#include "common/app/process_metrics.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "hub/app/version.h"
+#include "common/app/version.h"
 
 namespace clusterpulse::app {
 namespace {
@@ -48,7 +48,7 @@ double BootTime() {
 
 }  // namespace
 
-ProcessMetrics::ProcessMetrics(telemetry::Registry& registry) : registry_(registry) {
+ProcessMetrics::ProcessMetrics(telemetry::Registry& registry, const std::string& prefix) : registry_(registry) {
   cpu_seconds_ = registry.Counters("process_cpu_seconds_total", "CPU time of the process, user and system.").With({});
   resident_bytes_ = registry.Gauges("process_resident_memory_bytes", "Memory of the process that is in RAM.").With({});
   virtual_bytes_ = registry.Gauges("process_virtual_memory_bytes", "Address space of the process.").With({});
@@ -56,8 +56,7 @@ ProcessMetrics::ProcessMetrics(telemetry::Registry& registry) : registry_(regist
   max_fds_ = registry.Gauges("process_max_fds", "File descriptors allowed.").With({});
   threads_ = registry.Gauges("process_threads", "Threads of the process.").With({});
   start_time_ = registry.Gauges("process_start_time_seconds", "When the process started, in Unix time.").With({});
-  registry
-      .Gauges("clusterpulse_hub_build_info", "Always 1; the labels say what runs.", {"version", "revision", "compiler"})
+  registry.Gauges(prefix + "_build_info", "Always 1; the labels say what runs.", {"version", "revision", "compiler"})
       .With({kVersion, kRevision, kCompiler})
       .Set(1);
   collector_ = registry.AddCollector([this] { Collect(); });

@@ -1,0 +1,227 @@
+#include "hub/ingest/admission.h"
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "common/base/status.h"
+#include "common/model/seq_set.h"
+#include "common/wire/names.h"
+#include "hub/runtime/utf8.h"
+
+namespace clusterpulse::ingest {
+namespace {
+
+using store::Presence;
+
+constexpr std::chrono::minutes kProtection{5};
+constexpr std::chrono::seconds kSilence{90};
+constexpr std::size_t kLongestName = 253;
+
+absl::Status TryAgain(std::string_view why) { return base::Unavailable("{}, try again", why); }
+
+std::string_view HostOf(std::string_view peer) { return peer.substr(0, peer.rfind(':')); }
+
+// Whether `presence` is of the collector that applies now.
+bool IsSame(const Presence& presence, const Applicant& applicant) {
+  const std::string& instance = applicant.registration.instance;
+  if (!instance.empty()) return presence.instance == instance;
+  return presence.upstream && HostOf(presence.peer) == HostOf(applicant.peer);
+}
+
+class Admitter {
+ public:
+  Admitter(const Services& services, const Applicant& applicant)
+      : services_(services), applicant_(applicant), registration_(applicant.registration) {}
+
+  AdmissionResult Run() {
+    AdmissionResult result;
+    result.status = Decide(result.admission);
+    services_.metrics.registrations.Add({ResultLabel(result.status)});
+    services_.log.Write(result.status.ok() ? log::Level::kInfo : log::Level::kWarn,
+                        result.status.ok() ? "collector registered" : "collector turned away",
+                        {{"cluster", runtime::CutUtf8(registration_.cluster, kLongestName)},
+                         {"peer", applicant_.peer},
+                         {"version", registration_.version},
+                         {"instance", result.status.ok() ? result.admission.instance : registration_.instance},
+                         {"upstream", !registration_.capabilities.delivery},
+                         {"error", result.status.ok() ? std::string()
+                                   : cause_.empty()   ? base::Message(result.status)
+                                                      : cause_}});
+    return result;
+  }
+
+ private:
+  static std::string_view ResultLabel(const absl::Status& status) {
+    switch (status.code()) {
+      case absl::StatusCode::kOk:
+        return "accepted";
+      case absl::StatusCode::kInvalidArgument:
+        return "invalid";
+      case absl::StatusCode::kUnauthenticated:
+        return "unauthenticated";
+      case absl::StatusCode::kFailedPrecondition:
+        return "refused";
+      case absl::StatusCode::kAlreadyExists:
+        return "conflict";
+      case absl::StatusCode::kAborted:
+        return "superseded";
+      default:
+        return "unavailable";
+    }
+  }
+
+  // The peer gets one text for every cause; `why` is for our log.
+  absl::Status Unauthenticated(std::string_view reason, std::string why) {
+    services_.metrics.auth_failures.Add({reason});
+    cause_ = std::move(why);
+    return NotAccepted();
+  }
+  absl::Status StoreFailed(const absl::Status& error) {
+    services_.metrics.store_errors.Add();
+    cause_ = log::ToText(error);
+    return TryAgain("the hub's store does not answer");
+  }
+
+  absl::Status Decide(Admission& out) {
+    if (registration_.cluster.empty()) return absl::InvalidArgumentError("register: cluster_name is required");
+    RETURN_IF_ERROR(Authenticate(out));
+    const std::optional<ClusterPolicy> policy = services_.clusters.Find(registration_.cluster);
+    if (!policy.has_value()) return Unauthenticated("unknown_cluster", "there is no such cluster");
+    RETURN_IF_ERROR(CheckPolicy(registration_.cluster, policy));
+    Presence& presence = out.presence;
+    presence = Describe();
+    RETURN_IF_ERROR(JudgeRival(presence));
+    RETURN_IF_ERROR(TakeOver(out));
+    const std::string who = fmt::format("collector {} from {}", presence.instance, presence.peer);
+    if (!services_.local.Claim(registration_.cluster, presence.epoch, applicant_.stream, who)) return Superseded();
+    return absl::OkStatus();
+  }
+
+  absl::Status Authenticate(Admission& out) {
+    const std::string& told = registration_.token;
+    if (told.empty() && applicant_.bearer.empty()) return Unauthenticated("missing_token", "no token");
+    if (!told.empty() && !applicant_.bearer.empty() && told != applicant_.bearer) {
+      return Unauthenticated("tokens_differ", "the tokens of metadata and registration differ");
+    }
+    // No object has such a name.
+    if (!wire::IsDnsSubdomain(registration_.cluster)) {
+      return Unauthenticated("unknown_cluster", "there is no such cluster");
+    }
+    absl::StatusOr<Credential> credential =
+        services_.authenticator.Authenticate(registration_.cluster, told.empty() ? applicant_.bearer : told);
+    if (!credential.ok()) {
+      if (credential.status().code() != absl::StatusCode::kUnauthenticated) {
+        cause_ = log::ToText(credential.status());
+        return TryAgain("the credential cannot be checked now");
+      }
+      return Unauthenticated(services_.clusters.Find(registration_.cluster) ? "bad_token" : "unknown_cluster",
+                             base::Message(credential.status()));
+    }
+    out.credential = *credential;
+    return absl::OkStatus();
+  }
+
+  Presence Describe() const {
+    const base::SystemTime now = services_.clock.Now();
+    Presence presence;
+    presence.hub = services_.hub;
+    presence.instance = registration_.instance;
+    presence.peer = applicant_.peer;
+    presence.version = registration_.version;
+    presence.upstream = !registration_.capabilities.delivery;
+    presence.connected_at = presence.last_message = now;
+    presence.interval = registration_.interval;
+    presence.config_hash = registration_.config_hash;
+    return presence;
+  }
+
+  absl::Status JudgeRival(Presence& mine) {
+    const absl::StatusOr<std::optional<Presence>> read = services_.data.ReadPresence(registration_.cluster);
+    if (!read.ok()) return StoreFailed(read.status());
+    if (!read->has_value()) return absl::OkStatus();
+    const Presence& other = **read;
+    const base::SystemTime now = mine.connected_at;
+    const bool is_protected = other.superseded.has_value() && now - other.superseded->at < kProtection;
+    if (IsSame(other, applicant_)) {
+      if (is_protected) mine.superseded = other.superseded;
+      return absl::OkStatus();
+    }
+    const bool here_and_gone = other.hub == services_.hub && !services_.local.Has(registration_.cluster, other.epoch);
+    if (other.ended_at.has_value() || here_and_gone || now - other.last_message >= kSilence) return absl::OkStatus();
+    if (!is_protected) {
+      mine.superseded = Presence::Rival{other.instance, other.peer, now};
+      return absl::OkStatus();
+    }
+    const absl::Status noted =
+        services_.data.NoteRefused(registration_.cluster, {mine.upstream ? "upstream" : mine.instance, mine.peer, now});
+    if (!noted.ok()) services_.metrics.store_errors.Add();  // the answer is the same
+    return base::MakeStatus(absl::StatusCode::kAlreadyExists, "cluster {} has another collector, {} from {}",
+                            registration_.cluster, other.instance, other.peer);
+  }
+
+  absl::Status TakeOver(Admission& out) {
+    Presence& presence = out.presence;
+    absl::StatusOr<std::unique_ptr<ClusterWriter>> writer =
+        services_.data.TakeOver(registration_.cluster, presence.epoch);
+    if (!writer.ok()) return StoreFailed(writer.status());
+    out.writer = *std::move(writer);
+    if (presence.upstream) presence.instance = fmt::format("upstream/{}/{}", applicant_.peer, presence.epoch);
+    out.instance = presence.instance;
+
+    // Read behind the fence: nobody moves it any more.
+    const absl::StatusOr<Position> position = services_.data.ReadPosition(registration_.cluster);
+    if (!position.ok()) return StoreFailed(position.status());
+    if (position->epoch != presence.epoch) return Superseded();
+    if (!presence.upstream) {
+      model::SeqSet durable;
+      if (position->instance == out.instance) {
+        out.state_seq = position->state_seq;
+        durable = model::SeqSet(position->durable);
+      }
+      // What it was once told is gone from its spool, whatever the store remembers.
+      durable.AddUpTo(registration_.durable_low);
+      out.durable = durable.position();
+    }
+
+    const absl::StatusOr<store::ApplyResult> written = out.writer->PutPresence(presence);
+    if (!written.ok()) return StoreFailed(written.status());
+    if (*written == store::ApplyResult::kFenced) return Superseded();
+    return absl::OkStatus();
+  }
+
+  static absl::Status Superseded() { return absl::AbortedError("another stream registered at the same time"); }
+
+  const Services& services_;
+  const Applicant& applicant_;
+  const model::Registration& registration_;
+  std::string cause_;
+};
+
+}  // namespace
+
+absl::Status NotAccepted() { return absl::UnauthenticatedError("the credential was not accepted"); }
+
+absl::Status CheckPolicy(const std::string& cluster, const std::optional<ClusterPolicy>& policy) {
+  if (!policy.has_value()) return NotAccepted();
+  if (policy->refusal.empty()) return absl::OkStatus();
+  return base::MakeStatus(absl::StatusCode::kFailedPrecondition, "cluster {} {}", cluster, policy->refusal);
+}
+
+AdmissionResult Admit(const Services& services, const Applicant& applicant) {
+  return Admitter(services, applicant).Run();
+}
+
+std::optional<absl::Status> ExplainFence(const Services& services, const std::string& cluster, std::uint64_t epoch) {
+  RETURN_IF_ERROR(CheckPolicy(cluster, services.clusters.Find(cluster)));
+  const absl::StatusOr<std::optional<Presence>> presence = services.data.ReadPresence(cluster);
+  if (!presence.ok()) return std::nullopt;
+  if (presence->has_value() && (*presence)->epoch > epoch) {
+    return base::MakeStatus(absl::StatusCode::kAborted, "superseded by collector {} from {}", (*presence)->instance,
+                            (*presence)->peer);
+  }
+  return base::Unavailable("state lost, send it again");
+}
+
+}  // namespace clusterpulse::ingest

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "common/base/clock.h"
+#include "common/model/batch.h"
+#include "common/wire/messages.h"
+#include "hub/ingest/parts.h"
+#include "hub/ingest/ports.h"
+#include "hub/ingest/receipts.h"
+#include "hub/ingest/services.h"
+
+namespace clusterpulse::ingest {
+
+// What came of writing a batch.
+struct Stored {
+  absl::StatusOr<store::ApplyResult> result = store::ApplyResult::kRepeated;
+  absl::Status fault;              // of the batch itself, found when its parts were joined; the store was not asked
+  std::uint64_t continuity = 0;    // of the store, before the write
+  model::DurablePosition durable;  // written with it
+};
+
+// The way of one stream's batches from the wire to the store: checks them against what the policy allows, joins parts,
+// keeps those that wait (as bytes: a tenth of what they are decoded), and says what to write next. One batch is being
+// written at a time, in the order they came. What cannot be written now stays, and is tried again for as long as the
+// stream lives.
+//
+// Metric sources are not configured yet: results for any are dropped and counted.
+//
+// Confined to one thread, but for the jobs it hands out: they block, run anywhere, one at a time, and their result
+// comes back by OnStored. Time is an argument. Bounded by the credits (Receipts), which it is told of every batch.
+class BatchLane {
+ public:
+  struct Options {
+    std::string cluster, instance;
+    std::uint64_t epoch = 0;
+    std::uint64_t state_seq = 0;  // of `instance`, written last
+    bool parts = false;           // agreed upon
+  };
+  struct Arrival {
+    base::SteadyTime steady;
+    base::SystemTime wall;
+  };
+
+  BatchLane(Options options, std::shared_ptr<ClusterWriter> writer, Receipts& receipts, const Services& services);
+  ~BatchLane();
+
+  void SetLimits(const Limits& limits) { limits_ = limits; }
+
+  // A message with a batch came. An error is for the peer and ends the stream: kPermissionDenied (another cluster's),
+  // kResourceExhausted (beyond its credits), kInvalidArgument (cannot be answered). `bytes` are the message.
+  absl::Status Take(model::Batch batch, std::string bytes, Arrival at);
+  absl::Status Take(const wire::BadBatch& batch, std::size_t bytes);
+
+  // Settles what needs no write and gives the next write; empty: nothing to write now. After an error of the store the
+  // same again: the caller decides when.
+  std::function<Stored()> NextWrite(base::SteadyTime now);
+  // REQUIRES: the write that NextWrite gave has ended. Returns what it says about the store and the writer: with an
+  // error or kFenced the batch stays.
+  absl::StatusOr<store::ApplyResult> OnStored(const Stored& stored, base::SteadyTime now);
+  // Gives up a batch in parts whose parts stopped coming.
+  void Step(base::SteadyTime now);
+  std::optional<base::SteadyTime> next_due() const;
+
+  // Nothing waits or is being written.
+  bool empty() const { return queue_.empty(); }
+  // Bytes kept.
+  std::size_t bytes() const { return bytes_; }
+  // Which limit was hit last, in words, and when; empty: none was.
+  struct Limited {
+    std::string what;
+    base::SteadyTime at;
+  };
+  const Limited& limited() const { return limited_; }
+  void NoteLimit(std::string what, base::SteadyTime now) { limited_ = {std::move(what), now}; }
+  void ForgetLimit() { limited_ = {}; }
+
+ private:
+  using Messages = std::vector<std::string>;
+  struct Queued {
+    BatchRef ref;
+    bool history_only = false;
+    std::shared_ptr<const Messages> messages;  // as they came
+    std::shared_ptr<model::Batch> decoded;     // until it was tried once; made again from the messages after that
+    base::SystemTime data_at;
+  };
+  // A batch in parts that is on its way.
+  struct Assembly {
+    BatchRef ref;
+    bool history_only = false;
+    std::uint32_t parts = 0;
+    Messages messages;
+    std::size_t nodes = 0, rows = 0;
+    base::SystemTime data_at;
+    base::SteadyTime last_part;
+  };
+
+  bool IsForeign(const std::string& cluster);
+  absl::Status TakePart(const model::Batch& part, std::string bytes, Arrival at);
+  void BreakAssembly(std::string_view kind, std::string_view why);
+  // Empty: within. Otherwise why not, which is also noted.
+  std::string OverLimit(std::size_t nodes, std::size_t rows, base::SteadyTime now);
+  void Reject(const BatchRef& ref, std::string_view kind, std::string_view reason);
+  bool NeedsWrite(const Queued& queued) const;
+  void SettleFront(std::string_view result, std::uint64_t continuity, base::SteadyTime now);
+  void RejectFront(std::string_view kind, std::string_view reason);
+  void PopFront();
+  void Keep(std::size_t bytes);
+  void Free(std::size_t bytes);
+
+  const Options options_;
+  const std::shared_ptr<ClusterWriter> writer_;
+  Receipts& receipts_;
+  const Services& services_;
+  Limits limits_;
+  std::deque<Queued> queue_;  // the first may be being written
+  std::optional<Assembly> assembly_;
+  std::uint64_t broken_seq_ = 0;  // of the assembly rejected last: the rest of its parts may still come
+  std::size_t bytes_ = 0;
+  std::uint64_t state_seq_;
+  std::uint64_t upstream_seq_ = 0;  // numbers given to an upstream collector's batches
+  Limited limited_;
+};
+
+}  // namespace clusterpulse::ingest

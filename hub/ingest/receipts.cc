@@ -1,0 +1,144 @@
+#include "hub/ingest/receipts.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/wire/messages.h"
+#include "hub/ingest/parts.h"
+#include "hub/runtime/utf8.h"
+
+namespace clusterpulse::ingest {
+namespace {
+
+constexpr std::size_t kLongestReason = 512;
+
+}  // namespace
+
+Receipts::Receipts(std::string instance, const model::DurablePosition& durable, model::Credits credits,
+                   const Metrics& metrics)
+    : metrics_(metrics),
+      delivery_(true),
+      instance_(std::move(instance)),
+      credits_(credits),
+      most_credits_(credits),
+      durable_(durable) {}
+
+bool Receipts::Take(std::size_t bytes, bool history_only, bool begins) {
+  if (!delivery_) return true;
+  if (taken_.batches == 0) largest_live_ = largest_history_ = 0;
+  if (begins) ++taken_.batches;
+  taken_.bytes += bytes;
+  std::uint64_t& current = history_only ? current_history_ : current_live_;
+  std::uint64_t& largest = history_only ? largest_history_ : largest_live_;
+  current = begins ? bytes : current + bytes;
+  largest = std::max(largest, current);
+
+  const std::uint64_t live = largest_live_ > 0 ? 1 : 0;
+  const std::uint64_t batches = taken_.batches - std::min(taken_.batches, live);
+  const std::uint64_t oversized = largest_history_ > most_credits_.bytes ? largest_history_ : 0;
+  const std::uint64_t in_flight = taken_.bytes - std::min(taken_.bytes, largest_live_ + oversized);
+  return batches <= most_credits_.batches && in_flight <= most_credits_.bytes + kByteSlack;
+}
+
+void Receipts::SetCredits(model::Credits credits) {
+  if (!delivery_) return;
+  const bool differs =
+      credits.batches != credits_.batches || credits.bytes > 2 * credits_.bytes || 2 * credits.bytes < credits_.bytes;
+  if (differs) new_credits_ = credits;
+}
+
+void Receipts::Settle(std::size_t bytes) {
+  ++settled_.batches;
+  settled_.bytes += bytes;
+}
+
+void Receipts::Applied(const BatchRef& batch, base::SteadyTime durable_at, std::uint64_t continuity) {
+  if (!delivery_) {
+    acks_.push_back({.batch_id = batch.id});
+    return;
+  }
+  Settle(batch.bytes);
+  applied_.Add(batch.seq);
+  if (!durable_.Contains(batch.seq)) waits_.push_back({batch.seq, durable_at, continuity});
+}
+
+void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
+  std::string text = runtime::CutUtf8(reason, kLongestReason);
+  if (!delivery_) {
+    acks_.push_back({.batch_id = batch.id, .success = false, .error = std::move(text)});
+    return;
+  }
+  Settle(batch.bytes);
+  rejected_.push_back({batch.seq, std::move(text)});
+}
+
+void Receipts::Dropped(std::size_t bytes) { settled_.bytes += bytes; }
+
+void Receipts::Step(base::SteadyTime now, std::uint64_t continuity) {
+  for (; !waits_.empty() && waits_.front().until <= now; waits_.pop_front()) {
+    const Wait& wait = waits_.front();
+    if (wait.continuity == continuity) {
+      durable_news_ |= durable_.Add(wait.seq);
+    } else if (!durable_.Contains(wait.seq)) {
+      replay_.Add(wait.seq);
+    }
+  }
+}
+
+bool Receipts::ack_due() const {
+  return settled_.batches > 0 || settled_.bytes > 0 || durable_news_ || new_credits_.has_value();
+}
+
+bool Receipts::all_told() const { return acks_.empty() && replay_.empty() && !(delivery_ && ack_due()); }
+
+std::optional<base::SteadyTime> Receipts::next_due(bool may_send) const {
+  base::SteadyTime due = base::SteadyTime::max();
+  if (!waits_.empty()) due = waits_.front().until;
+  if (may_send && delivery_ && ack_due()) due = std::min(due, last_ack_.value_or(base::SteadyTime()) + kAckInterval);
+  if (may_send && (!acks_.empty() || !replay_.empty())) due = base::SteadyTime();
+  if (due == base::SteadyTime::max()) return std::nullopt;
+  return due;
+}
+
+std::optional<std::string> Receipts::NextMessage(base::SteadyTime now) {
+  if (!acks_.empty()) {
+    const model::UpstreamAck ack = std::move(acks_.front());
+    acks_.pop_front();
+    metrics_.acks.Add({ack.success ? "upstream" : "upstream_failed"});
+    return wire::Encode(ack);
+  }
+  if (!delivery_) return std::nullopt;
+  if (ack_due() && (!last_ack_ || now - *last_ack_ >= kAckInterval)) {
+    last_ack_ = now;
+    return TakeAck();
+  }
+  if (!replay_.empty()) {
+    // One message each; the set is small, as a wait is.
+    const std::vector<model::SeqRange> ranges = replay_.Ranges();
+    model::SeqSet rest;
+    for (auto range = std::next(ranges.begin()); range != ranges.end(); ++range) rest.Add(*range);
+    replay_ = std::move(rest);
+    metrics_.replays.Add();
+    return wire::Encode(model::Replay{instance_, ranges.front()});
+  }
+  return std::nullopt;
+}
+
+std::string Receipts::TakeAck() {
+  model::DeliveryAck ack;
+  ack.applied = std::exchange(applied_, {}).Ranges();
+  ack.durable = durable_.position();
+  ack.rejected = std::exchange(rejected_, {});
+  if (new_credits_.has_value()) {
+    ack.credits = credits_ = *std::exchange(new_credits_, std::nullopt);
+    most_credits_ = {std::max(most_credits_.batches, credits_.batches), std::max(most_credits_.bytes, credits_.bytes)};
+  }
+  taken_.batches -= std::min(taken_.batches, settled_.batches);
+  taken_.bytes -= std::min(taken_.bytes, settled_.bytes);
+  settled_ = {};
+  durable_news_ = false;
+  metrics_.acks.Add({"delivery"});
+  return wire::Encode(ack);
+}
+
+}  // namespace clusterpulse::ingest

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/model/delivery.h"
+#include "common/model/seq_set.h"
+#include "hub/ingest/metrics.h"
+
+namespace clusterpulse::ingest {
+
+// What an acknowledgement names of a batch.
+struct BatchRef {
+  std::string id;         // upstream
+  std::uint64_t seq = 0;  // delivery
+  std::size_t bytes = 0;
+};
+
+// What one stream's collector is told about its batches, and what it may have in flight.
+//
+// To an upstream collector: one Ack for each batch. To one with capability "delivery": DeliveryAcks, coalesced (at most
+// one each kAckInterval, and none before the one before is written), which also return its credits; and Replay for
+// batches whose wait for durability was broken. Such a batch is durable only after it came again.
+//
+// Confined to one thread; time is an argument. Bounded by the credits: what is not told yet still counts against them.
+class Receipts {
+ public:
+  static constexpr std::chrono::milliseconds kAckInterval{20};
+
+  // For an upstream collector.
+  explicit Receipts(const Metrics& metrics) : metrics_(metrics) {}
+  // For one with "delivery": it may continue from `durable` and was granted `credits`.
+  Receipts(std::string instance, const model::DurablePosition& durable, model::Credits credits, const Metrics& metrics);
+
+  bool upstream() const { return !delivery_; }
+
+  // A message of a batch came; `begins`: it is the first of its batch. False: more than the credits allow. One live
+  // batch is always allowed, and one of any lane that is larger than all credits.
+  bool Take(std::size_t bytes, bool history_only, bool begins);
+  // In force with the next DeliveryAck, if they differ enough to be worth telling.
+  void SetCredits(model::Credits credits);
+
+  // Readers see the batch. It is durable at `durable_at`, if the store's continuity is still `continuity` then.
+  void Applied(const BatchRef& batch, base::SteadyTime durable_at, std::uint64_t continuity);
+  // It can never be stored. `reason` is for a person, and cut.
+  void Rejected(const BatchRef& batch, std::string_view reason);
+  // Bytes of a message that belongs to a batch which was settled without it.
+  void Dropped(std::size_t bytes);
+  // Settles the waits for durability that are over.
+  void Step(base::SteadyTime now, std::uint64_t continuity);
+
+  // The next message to send, encoded, if one is due.
+  std::optional<std::string> NextMessage(base::SteadyTime now);
+  // When Step has something to do next; with `may_send` also NextMessage.
+  std::optional<base::SteadyTime> next_due(bool may_send) const;
+  // Nothing is left to be told.
+  bool all_told() const;
+
+  const model::DurablePosition& durable() const { return durable_.position(); }
+  std::uint64_t in_flight() const { return taken_.batches; }  // not yet told
+  const model::Credits& credits() const { return credits_; }
+
+ private:
+  struct Wait {
+    std::uint64_t seq = 0;
+    base::SteadyTime until;
+    std::uint64_t continuity = 0;
+  };
+  struct Amount {
+    std::uint64_t batches = 0, bytes = 0;
+  };
+
+  void Settle(std::size_t bytes);
+  bool ack_due() const;
+  std::string TakeAck();
+
+  const Metrics& metrics_;
+  const bool delivery_ = false;
+
+  // Upstream: in the order of their batches.
+  std::deque<model::UpstreamAck> acks_;
+
+  // Delivery.
+  const std::string instance_;
+  model::Credits credits_, most_credits_;  // in force; the largest ever told on this stream
+  std::optional<model::Credits> new_credits_;
+  Amount taken_, settled_;  // received and not yet told; of those, what the next ack tells
+  std::uint64_t largest_live_ = 0, largest_history_ = 0;  // bytes, since nothing was in flight
+  std::uint64_t current_live_ = 0, current_history_ = 0;  // of the batch of each lane whose parts come
+  model::SeqSet applied_;                                 // since the last ack
+  std::vector<model::Rejection> rejected_;                // since the last ack
+  model::SeqSet durable_;
+  bool durable_news_ = false;
+  std::deque<Wait> waits_;
+  model::SeqSet replay_;
+  std::optional<base::SteadyTime> last_ack_;
+};
+
+}  // namespace clusterpulse::ingest

@@ -1,0 +1,370 @@
+#include "hub/ingest/session.h"
+
+#include <algorithm>
+#include <type_traits>
+#include <utility>
+
+#include "common/base/status.h"
+
+namespace clusterpulse::ingest {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr seconds kRegisterLimit{10};
+// A collector of ours takes a hub that is silent for long for an upstream one, and does better to come back; an
+// upstream one comes back at once, every time.
+constexpr seconds kAdmissionLimit{10};
+constexpr minutes kUpstreamAdmissionLimit{5};
+constexpr seconds kRecheckInterval{30};
+constexpr minutes kLimitShown{5};
+constexpr milliseconds kHeldPoll{250};
+constexpr seconds kAbortAfter{5};      // a peer that does not take the status
+// The end of a stream is written within that time, or given up; when the hub stops it has less.
+constexpr seconds kEndWriteLimit{30}, kLastWriteLimit{5};
+
+constexpr base::Backoff::Options kStoreBackoff{.initial = milliseconds(250), .max = milliseconds(4000), .jitter = 0.25};
+constexpr model::Capabilities kOurs{.delivery = true, .parts = true, .config_report = true};
+
+std::string_view ToLabel(Session::Kind kind) {
+  switch (kind) {
+    case Session::Kind::kUnregistered:
+      return "unregistered";
+    case Session::Kind::kDelivery:
+      return "delivery";
+    case Session::Kind::kUpstream:
+      return "upstream";
+  }
+  return "";
+}
+
+}  // namespace
+
+Session::Session(Info info, StreamPeer& peer, const Services& services, Now now)
+    : info_(std::move(info)),
+      peer_(peer),
+      services_(services),
+      opened_(now.steady),
+      end_write_limit_(kEndWriteLimit),
+      backoff_(kStoreBackoff, services.random) {
+  services_.metrics.streams.With({ToLabel(kind())}).Add(1);
+}
+
+Session::~Session() { services_.metrics.streams.With({ToLabel(kind())}).Add(-1); }
+
+Session::Kind Session::kind() const {
+  if (!receipts_) return Kind::kUnregistered;
+  return receipts_->upstream() ? Kind::kUpstream : Kind::kDelivery;
+}
+
+Session::Next Session::Step(Events events, Now now) {
+  if (events.result) TakeResult(*std::move(events.result), now);
+  TakeEvents(events, now);
+  CheckLimits(now);
+  if (state_ == State::kLive) CheckLive(now);
+
+  Next next;
+  next.job = NextJob(now);
+  job_running_ |= next.job != nullptr;
+  if (state_ == State::kLive) Write(now);
+  if (!reading_ && MayRead(now)) {
+    reading_ = true;
+    peer_.ReadNext();
+  }
+  next.over = IsOver(now);
+  if (!next.over) next.at = NextTime(now);
+  return next;
+}
+
+void Session::TakeEvents(Events& events, Now now) {
+  if (events.written) writing_since_.reset();
+  closed_ |= events.closed;
+  if (events.superseded) superseded_ = std::move(events.superseded);
+  if (events.stopping) end_write_limit_ = kLastWriteLimit;
+  if (state_ == State::kEnding) return;
+
+  if (events.stopping) return End(base::Unavailable("hub is stopping"), now);
+  if (superseded_ && state_ == State::kLive) {
+    fenced_ = true;
+    return End(base::MakeStatus(absl::StatusCode::kAborted, "superseded by {}", *superseded_), now);
+  }
+  if (events.message) {
+    reading_ = false;
+    TakeMessage(*std::move(events.message), now);
+  }
+  // Upstream's words for the first.
+  if (events.half_closed) End(absl::UnknownError("EOF"), now);
+  if (events.gone || events.closed) End(absl::CancelledError("the connection was lost"), now);
+  if (events.recheck && state_ == State::kLive) Recheck(now);
+}
+
+void Session::TakeMessage(Message message, Now now) {
+  services_.metrics.bytes.Add(static_cast<double>(message.bytes.size()));
+  absl::StatusOr<wire::FromCollector> decoded = wire::DecodeFromCollector(message.bytes);
+  if (!decoded.ok() && (decoded.status().code() == absl::StatusCode::kDataLoss || state_ != State::kLive)) {
+    return End(absl::InvalidArgumentError(base::Message(decoded.status())), now);
+  }
+  if (state_ == State::kLive) {
+    presence_->OnMessage(message.at.wall);
+    const auto wait = pace_.Take(message.bytes.size(), now.steady);
+    if (wait > std::chrono::nanoseconds::zero()) {
+      read_after_ = now.steady + wait;
+      lane_->NoteLimit("more bytes a second than allowed", now.steady);
+    }
+  }
+  if (!decoded.ok()) {
+    services_.metrics.malformed_messages.Add();
+    return;
+  }
+  Dispatch(*std::move(decoded), std::move(message), now);
+}
+
+void Session::Dispatch(wire::FromCollector decoded, Message message, Now now) {
+  const bool live = state_ == State::kLive;
+  const auto too_early = [&](std::string_view what) {
+    End(absl::FailedPreconditionError(fmt::format("{} received before registration", what)), now);
+  };
+  const auto taken = [&](const absl::Status& status) {
+    if (!status.ok()) End(status, now);
+  };
+  std::visit(
+      [&](auto&& value) {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, model::Registration>) {
+          Register(std::move(value), now);
+        } else if constexpr (std::is_same_v<T, model::Batch>) {
+          if (!live) return too_early("metrics");
+          presence_->SetInterval(value.interval);
+          taken(lane_->Take(std::move(value), std::move(message.bytes), {now.steady, message.at.wall}));
+        } else if constexpr (std::is_same_v<T, wire::BadBatch>) {
+          if (!live) return too_early("metrics");
+          taken(lane_->Take(value, message.bytes.size()));
+        } else if constexpr (std::is_same_v<T, model::Heartbeat>) {
+          if (!live) return too_early("health");
+          presence_->OnHeartbeat(value);
+        } else if constexpr (std::is_same_v<T, model::ConfigReport>) {
+          if (!live) return too_early("config report");
+          presence_->OnConfigReport(value);
+        } else {
+          static_assert(std::is_same_v<T, wire::Unknown>);  // of a later version: skipped
+        }
+      },
+      std::move(decoded));
+}
+
+void Session::Register(model::Registration registration, Now now) {
+  if (state_ == State::kLive) {
+    if (registration.cluster != registration_.cluster || registration.instance != registration_.instance) {
+      return End(absl::InvalidArgumentError("register: another cluster or collector than before"), now);
+    }
+    config_due_ = true;
+    return;
+  }
+  if (registration.capabilities.delivery && registration.instance.empty()) {
+    return End(absl::InvalidArgumentError("register: instance is required"), now);
+  }
+  if (!registration.capabilities.delivery) registration.instance.clear();
+  registration_ = std::move(registration);
+  capabilities_ = model::Common(registration_.capabilities, kOurs);
+  registered_ = now.steady;
+  state_ = State::kAdmitting;
+}
+
+void Session::GoLive(Admission admission, Now now) {
+  registration_.token.clear();
+  info_.bearer.clear();
+  services_.metrics.streams.With({ToLabel(kind())}).Add(-1);
+  if (capabilities_.delivery) {
+    services_.budget.Join();
+    receipts_.emplace(admission.instance, admission.durable, services_.budget.Share(), services_.metrics);
+  } else {
+    receipts_.emplace(services_.metrics);
+  }
+  services_.metrics.streams.With({ToLabel(kind())}).Add(1);
+  writer_ = std::move(admission.writer);
+  credential_ = admission.credential;
+  lane_.emplace(BatchLane::Options{.cluster = registration_.cluster,
+                                   .instance = admission.instance,
+                                   .epoch = admission.presence.epoch,
+                                   .state_seq = admission.state_seq,
+                                   .parts = capabilities_.parts},
+                writer_, *receipts_, services_);
+  presence_.emplace(std::move(admission.presence), now.steady);
+  durable_written_ = std::move(admission.durable);
+  durable_written_at_ = now.steady;
+  welcome_due_ = capabilities_.delivery;
+  config_due_ = !welcome_due_;
+  state_ = State::kLive;
+  Recheck(now);  // what changed while the registration was decided
+}
+
+void Session::Recheck(Now now) {
+  rechecked_ = now.steady;
+  const std::optional<ClusterPolicy> policy = services_.clusters.Find(registration_.cluster);
+  if (const absl::Status status = CheckPolicy(registration_.cluster, policy); !status.ok()) return End(status, now);
+  if (!services_.authenticator.IsValid(registration_.cluster, credential_)) return End(NotAccepted(), now);
+  if (uid_.empty()) uid_ = policy->uid;
+  if (uid_ != policy->uid) {
+    return End(absl::AbortedError(fmt::format("cluster {} was made anew, connect again", registration_.cluster)), now);
+  }
+  lane_->SetLimits(policy->limits);
+  pace_.SetRate(policy->limits.max_bytes_per_second);
+  if (!welcome_due_) config_due_ |= policy->config.hash != config_hash_;
+}
+
+void Session::CheckLimits(Now now) {
+  switch (state_) {
+    case State::kRegistering:
+      if (now.steady - opened_ >= kRegisterLimit) {
+        End(absl::DeadlineExceededError(fmt::format("no registration within {} s", kRegisterLimit.count())), now);
+      }
+      break;
+    case State::kAdmitting: {
+      const seconds limit = capabilities_.delivery ? kAdmissionLimit : kUpstreamAdmissionLimit;
+      if (now.steady - registered_ >= limit) End(base::Unavailable("the hub is busy, try again"), now);
+      break;
+    }
+    case State::kLive:
+      if (writing_since_ && now.steady - *writing_since_ >= services_.write_limit) {
+        End(base::Unavailable("the peer does not take what it is sent"), now);
+      }
+      break;
+    case State::kEnding:
+      if (!closed_ && !aborted_ && now.steady - ended_ >= kAbortAfter) {
+        aborted_ = true;
+        peer_.Abort();
+      }
+      break;
+  }
+}
+
+void Session::CheckLive(Now now) {
+  if (now.steady - rechecked_ >= kRecheckInterval) Recheck(now);
+  if (state_ != State::kLive) return;
+  lane_->Step(now.steady);
+  if (!lane_->limited().what.empty()) {
+    const seconds shown = std::max<seconds>(kLimitShown, 3 * presence_->presence().interval);
+    if (now.steady - lane_->limited().at >= shown) lane_->ForgetLimit();
+  }
+  presence_->SetLimited(lane_->limited().what);
+  receipts_->SetCredits(services_.budget.Share());
+  receipts_->Step(now.steady, services_.data.Continuity());
+}
+
+void Session::End(const absl::Status& status, Now now) {
+  if (state_ == State::kEnding) return;
+  const std::string reason = base::Message(status);
+  services_.metrics.ended.Add({absl::StatusCodeToString(status.code())});
+  services_.log.Write(log::Level::kInfo, "collector stream ended",
+                      {{"cluster", state_ == State::kLive ? registration_.cluster : std::string()},
+                       {"peer", info_.peer},
+                       {"reason", reason}});
+  if (state_ == State::kLive) {
+    services_.local.Release(registration_.cluster, info_.id);
+    if (capabilities_.delivery) services_.budget.Leave();
+    if (!fenced_) presence_->End(reason, now.wall);
+    lane_.reset();
+  }
+  state_ = State::kEnding;
+  ended_ = now.steady;
+  peer_.Finish(status);
+}
+
+model::CollectorConfig Session::CurrentConfig() {
+  std::optional<ClusterPolicy> policy = services_.clusters.Find(registration_.cluster);
+  if (!policy) return {};  // Recheck ends the stream
+  config_hash_ = policy->config.hash;
+  config_due_ = false;
+  return std::move(policy->config);
+}
+
+std::string Session::MakeWelcome() {
+  model::Welcome welcome;
+  welcome.hub = services_.hub;
+  welcome.version = services_.version;
+  welcome.epoch = presence_->presence().epoch;
+  welcome.durable = receipts_->durable();
+  welcome.credits = receipts_->credits();
+  welcome.capabilities = capabilities_;
+  welcome.max_message_bytes = wire::kMaxUpstreamMessage;
+  welcome.max_batch_bytes = kMostBatchBytes;
+  welcome.config = CurrentConfig();
+  return wire::Encode(welcome);
+}
+
+void Session::Write(Now now) {
+  if (writing_since_) return;
+  std::optional<std::string> bytes;
+  if (std::exchange(welcome_due_, false)) {
+    bytes = MakeWelcome();
+  } else if (std::exchange(config_due_, false)) {
+    bytes = wire::Encode(CurrentConfig());
+  } else {
+    bytes = receipts_->NextMessage(now.steady);
+  }
+  if (!bytes) return;
+  writing_since_ = now.steady;
+  peer_.Send(*std::move(bytes));
+}
+
+bool Session::MayRead(Now now) const {
+  switch (state_) {
+    case State::kRegistering:
+      return true;
+    case State::kLive:
+      if (now.steady < read_after_) return false;
+      // One batch of an upstream collector at a time: it knows no credits.
+      if (receipts_->upstream()) return lane_->empty() && receipts_->all_told();
+      // With credits always.
+      return lane_->bytes() <= receipts_->credits().bytes || !services_.budget.full();
+    case State::kAdmitting:
+    case State::kEnding:
+      return false;
+  }
+  return false;
+}
+
+std::optional<base::SteadyTime> Session::NextTime(Now now) const {
+  base::SteadyTime next = base::SteadyTime::max();
+  const auto at = [&next](std::optional<base::SteadyTime> time) {
+    if (time) next = std::min(next, *time);
+  };
+  const auto after_retry = [this](base::SteadyTime time) { return std::max(time, retry_at_); };
+  switch (state_) {
+    case State::kRegistering:
+      at(opened_ + kRegisterLimit);
+      break;
+    case State::kAdmitting:
+      at(registered_ + (capabilities_.delivery ? kAdmissionLimit : seconds(kUpstreamAdmissionLimit)));
+      if (!job_running_) at(retry_at_);
+      break;
+    case State::kLive:
+      at(rechecked_ + kRecheckInterval);
+      at(receipts_->next_due(!writing_since_));
+      at(lane_->next_due());
+      if (writing_since_) at(*writing_since_ + services_.write_limit);
+      if (!reading_ && now.steady < read_after_) at(read_after_);
+      if (!reading_ && now.steady >= read_after_ && !receipts_->upstream()) at(now.steady + kHeldPoll);
+      if (!job_running_) {
+        at(after_retry(std::min(presence_due(), durable_due())));
+        if (!lane_->empty()) at(retry_at_);
+      }
+      break;
+    case State::kEnding:
+      if (!closed_ && !aborted_) at(ended_ + kAbortAfter);
+      at(ended_ + end_write_limit_);
+      if (!job_running_) at(after_retry(presence_due()));
+      break;
+  }
+  if (next == base::SteadyTime::max()) return std::nullopt;
+  return next;
+}
+
+bool Session::IsOver(Now now) const {
+  if (state_ != State::kEnding || !closed_ || job_running_) return false;
+  return presence_due() == base::SteadyTime::max() || now.steady - ended_ >= end_write_limit_;
+}
+
+}  // namespace clusterpulse::ingest

@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <utility>
+
+#include "common/base/status.h"
+#include "hub/ingest/session.h"
+
+// The part of Session that has to do with the store: which job is next, and what its result means.
+namespace clusterpulse::ingest {
+namespace {
+
+constexpr std::chrono::seconds kBetweenDurableWrites{10};
+
+}  // namespace
+
+base::SteadyTime Session::presence_due() const {
+  return presence_ && !fenced_ ? presence_->due() : base::SteadyTime::max();
+}
+
+base::SteadyTime Session::durable_due() const {
+  const bool is_due = !fenced_ && !receipts_->upstream() && lane_->empty() && receipts_->durable() != durable_written_;
+  return is_due ? durable_written_at_ + kBetweenDurableWrites : base::SteadyTime::max();
+}
+
+Job Session::NextJob(Now now) {
+  if (job_running_ || now.steady < retry_at_) return {};
+  if (state_ == State::kAdmitting) {
+    return [&services = services_, applicant = Applicant{info_.id, info_.peer, info_.bearer, registration_}] {
+      return JobResult(Admit(services, applicant));
+    };
+  }
+  if (fenced_) {
+    if (state_ != State::kLive) return {};
+    return [&services = services_, cluster = registration_.cluster, epoch = presence_->presence().epoch] {
+      return JobResult(FenceExplained{ExplainFence(services, cluster, epoch)});
+    };
+  }
+  // Presence and batches take turns, so that neither waits for a write of the other that keeps failing.
+  const bool presence_is_due = presence_due() <= now.steady;
+  if (state_ == State::kLive && (batch_first_ || !presence_is_due)) {
+    if (std::function<Stored()> write = lane_->NextWrite(now.steady)) {
+      batch_first_ = false;
+      return [write = std::move(write)] { return JobResult(write()); };
+    }
+  }
+  if (presence_is_due) {
+    batch_first_ = true;
+    return WritePresence(now);
+  }
+  if (state_ == State::kLive && durable_due() <= now.steady) return WriteDurable();
+  return {};
+}
+
+Job Session::WritePresence(Now now) {
+  const bool is_held = state_ == State::kLive && !MayRead(now);
+  return [writer = writer_, presence = presence_->Take(is_held, now.wall)] {
+    return JobResult(PresenceWritten{writer->PutPresence(presence)});
+  };
+}
+
+Job Session::WriteDurable() {
+  return [writer = writer_, instance = presence_->presence().instance, durable = receipts_->durable()] {
+    return JobResult(DurableWritten{writer->PutDurable(instance, durable), durable});
+  };
+}
+
+void Session::TakeResult(JobResult result, Now now) {
+  job_running_ = false;
+  std::visit([&](auto&& value) { Take(std::move(value), now); }, std::move(result));
+}
+
+bool Session::Absorb(const absl::StatusOr<store::ApplyResult>& result, Now now) {
+  if (!result.ok()) {
+    services_.metrics.store_errors.Add();
+    retry_at_ = now.steady + backoff_.Next();
+    services_.log.Write(log::Level::kWarn, "the store does not take what a stream writes, trying again",
+                        {{"cluster", registration_.cluster}, {"error", log::ToText(result.status())}});
+    return false;
+  }
+  backoff_.Reset();
+  retry_at_ = {};
+  fenced_ |= *result == store::ApplyResult::kFenced;
+  return !fenced_;
+}
+
+void Session::Take(AdmissionResult result, Now now) {
+  if (state_ == State::kEnding) {
+    // It was let in too late.
+    if (!result.status.ok()) return;
+    services_.local.Release(registration_.cluster, info_.id);
+    writer_ = std::move(result.admission.writer);
+    presence_.emplace(std::move(result.admission.presence), now.steady);
+    presence_->End("ended while it registered", now.wall);
+    return;
+  }
+  if (result.status.ok()) {
+    backoff_.Reset();
+    retry_at_ = {};
+    return GoLive(std::move(result.admission), now);
+  }
+  if (result.status.code() == absl::StatusCode::kUnavailable && !capabilities_.delivery) {
+    retry_at_ = now.steady + backoff_.Next();
+    return;
+  }
+  End(result.status, now);
+}
+
+void Session::Take(const Stored& stored, Now now) {
+  if (!lane_) return;  // the stream ended meanwhile
+  const bool was_written = stored.fault.ok() && stored.result.ok();
+  if (!Absorb(lane_->OnStored(stored, now.steady), now) || !was_written) return;
+  durable_written_ = stored.durable;
+  durable_written_at_ = now.steady;
+}
+
+void Session::Take(const PresenceWritten& written, Now now) {
+  if (Absorb(written.result, now)) {
+    presence_->Written(now.steady);
+  } else {
+    presence_->Failed();
+  }
+}
+
+void Session::Take(DurableWritten written, Now now) {
+  if (!Absorb(written.result, now)) return;
+  durable_written_ = std::move(written.durable);
+  durable_written_at_ = now.steady;
+}
+
+void Session::Take(const FenceExplained& explained, Now now) {
+  if (state_ != State::kLive) return;
+  End(explained.why.value_or(base::Unavailable("the hub's store does not answer, try again")), now);
+}
+
+}  // namespace clusterpulse::ingest

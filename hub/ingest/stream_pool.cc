@@ -1,0 +1,237 @@
+#include "hub/ingest/stream_pool.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+#include <vector>
+
+#include "common/base/status.h"
+
+namespace clusterpulse::ingest {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::uint64_t ToId(const kube::ObjectKey& key) {
+  std::uint64_t id = 0;
+  std::from_chars(key.name.data(), key.name.data() + key.name.size(), id);
+  return id;
+}
+
+}  // namespace
+
+Stream::Stream(StreamPool& pool, Session::Info info, std::shared_ptr<StreamPeer> peer, const Services& services)
+    : pool_(pool),
+      id_(info.id),
+      key_{"", std::to_string(info.id)},
+      peer_(std::move(peer)),
+      session_(std::move(info), *peer_, services, pool.now()) {}
+
+template <typename Change>
+void Stream::Post(Change change) {
+  {
+    base::MutexLock lock(mu_);
+    change(events_);
+  }
+  pool_.sessions_.Enqueue(key_);
+}
+
+void Stream::OnMessage(std::string bytes) {
+  Post([&](Events& events) { events.message = Message{std::move(bytes), pool_.now()}; });
+}
+void Stream::OnWritten() {
+  Post([](Events& events) { events.written = true; });
+}
+void Stream::OnHalfClosed() {
+  Post([](Events& events) { events.half_closed = true; });
+}
+void Stream::OnGone() {
+  Post([](Events& events) { events.gone = true; });
+}
+void Stream::OnClosed() {
+  Post([](Events& events) { events.closed = true; });
+}
+
+absl::StatusOr<runtime::Result> StreamPool::Reconciler::Reconcile(const kube::ObjectKey& key,
+                                                                  std::stop_token /*stop*/) {
+  const std::shared_ptr<Stream> stream = pool_.Find(ToId(key));
+  if (stream == nullptr) return runtime::Result();  // over meanwhile
+  return (pool_.*pass_)(*stream);
+}
+
+StreamPool::StreamPool(const Options& options, const Dependencies& dependencies, const log::Logger& log)
+    : options_(options),
+      clock_(dependencies.clock),
+      metrics_(Metrics::Make(dependencies.registry)),
+      log_(log, clock_),
+      budget_(options.max_in_flight, metrics_.in_flight_bytes),
+      services_{.hub = options.hub,
+                .version = options.version,
+                .clusters = dependencies.clusters,
+                .authenticator = dependencies.authenticator,
+                .data = dependencies.data,
+                .local = *this,
+                .budget = budget_,
+                .clock = clock_,
+                .random = dependencies.random,
+                .log = log_,
+                .metrics = metrics_,
+                .write_limit = options.write_limit},
+      step_(*this, &StreamPool::Step),
+      job_(*this, &StreamPool::RunJob),
+      sessions_({.name = "ingest-streams",
+                 .workers = options.workers,
+                 .needs_lead = false,
+                 .registry = dependencies.registry},
+                step_, clock_, log),
+      jobs_({.name = "ingest-store",
+             .workers = options.store_workers,
+             .needs_lead = false,
+             .registry = dependencies.registry},
+            job_, clock_, log) {}
+
+StreamPool::~StreamPool() = default;
+
+absl::Status StreamPool::Start() {
+  RETURN_IF_ERROR(jobs_.Start());
+  return sessions_.Start();
+}
+
+bool StreamPool::Stop(milliseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  {
+    base::MutexLock lock(mu_);
+    stopping_ = stopped_ = true;
+    changed_.NotifyAll();
+  }
+  const bool sessions_ended = sessions_.Stop(limit);
+  const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
+  return jobs_.Stop(std::max(left, milliseconds::zero())) && sessions_ended;
+}
+
+absl::StatusOr<std::shared_ptr<Stream>> StreamPool::Accept(std::string address, std::string bearer,
+                                                           std::shared_ptr<StreamPeer> peer) {
+  std::shared_ptr<Stream> stream;
+  {
+    base::MutexLock lock(mu_);
+    if (stopping_) return base::Unavailable("hub is stopping");
+    if (streams_.size() >= options_.max_streams) return base::Unavailable("the hub has as many streams as it takes");
+    const std::uint64_t id = ++last_id_;
+    stream = std::make_shared<Stream>(*this, Session::Info{id, std::move(address), std::move(bearer)}, std::move(peer),
+                                      services_);
+    streams_.emplace(id, stream);
+  }
+  sessions_.Enqueue(stream->key_);
+  return stream;
+}
+
+void StreamPool::Recheck(const std::string& cluster) {
+  std::shared_ptr<Stream> stream;
+  {
+    base::MutexLock lock(mu_);
+    const auto holder = holders_.find(cluster);
+    if (holder == holders_.end()) return;
+    const auto at = streams_.find(holder->second.stream);
+    if (at == streams_.end()) return;
+    stream = at->second;
+  }
+  stream->Post([](Events& events) { events.recheck = true; });
+}
+
+bool StreamPool::EndStreams(milliseconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  std::vector<std::shared_ptr<Stream>> streams;
+  {
+    base::MutexLock lock(mu_);
+    stopping_ = true;
+    for (const auto& [id, stream] : streams_) streams.push_back(stream);
+  }
+  for (const auto& stream : streams) stream->Post([](Events& events) { events.stopping = true; });
+  streams.clear();
+  base::MutexLock lock(mu_);
+  while (!streams_.empty() && !stopped_) {
+    const auto left = deadline - std::chrono::steady_clock::now();
+    if (left <= std::chrono::nanoseconds::zero()) return false;
+    changed_.WaitFor(mu_, left);
+  }
+  return streams_.empty();
+}
+
+bool StreamPool::Has(const std::string& cluster, std::uint64_t epoch) const {
+  base::MutexLock lock(mu_);
+  const auto holder = holders_.find(cluster);
+  return holder != holders_.end() && holder->second.epoch == epoch;
+}
+
+bool StreamPool::Claim(const std::string& cluster, std::uint64_t epoch, std::uint64_t stream, const std::string& who) {
+  std::shared_ptr<Stream> before;
+  {
+    base::MutexLock lock(mu_);
+    Holder& holder = holders_[cluster];
+    if (holder.epoch > epoch) return false;
+    if (const auto at = streams_.find(holder.stream); holder.stream != stream && at != streams_.end()) {
+      before = at->second;
+    }
+    holder = {epoch, stream};
+  }
+  if (before != nullptr) before->Post([&](Events& events) { events.superseded = who; });
+  return true;
+}
+
+void StreamPool::Release(const std::string& cluster, std::uint64_t stream) {
+  base::MutexLock lock(mu_);
+  const auto holder = holders_.find(cluster);
+  if (holder != holders_.end() && holder->second.stream == stream) holders_.erase(holder);
+}
+
+std::size_t StreamPool::size() const {
+  base::MutexLock lock(mu_);
+  return streams_.size();
+}
+
+bool StreamPool::RunOnce() { return sessions_.RunOnce() || jobs_.RunOnce(); }
+
+std::shared_ptr<Stream> StreamPool::Find(std::uint64_t id) const {
+  base::MutexLock lock(mu_);
+  const auto at = streams_.find(id);
+  return at == streams_.end() ? nullptr : at->second;
+}
+
+runtime::Result StreamPool::Step(Stream& stream) {
+  Events events;
+  {
+    base::MutexLock lock(stream.mu_);
+    events = std::exchange(stream.events_, {});
+  }
+  const Now at = now();
+  Session::Next next = stream.session_.Step(std::move(events), at);
+  if (next.job) {
+    {
+      base::MutexLock lock(stream.mu_);
+      stream.job_ = std::move(next.job);
+    }
+    jobs_.Enqueue(stream.key_);
+  }
+  if (next.over) {
+    base::MutexLock lock(mu_);
+    streams_.erase(stream.id_);
+    changed_.NotifyAll();
+  }
+  if (!next.at) return {};
+  const auto wait = std::chrono::ceil<milliseconds>(std::max(*next.at, at.steady) - at.steady);
+  return {.requeue_after = std::max(wait, milliseconds(1))};
+}
+
+runtime::Result StreamPool::RunJob(Stream& stream) {
+  Job job;
+  {
+    base::MutexLock lock(stream.mu_);
+    job = std::exchange(stream.job_, nullptr);
+  }
+  if (!job) return {};
+  JobResult result = job();
+  stream.Post([&](Events& events) { events.result = std::move(result); });
+  return {};
+}
+
+}  // namespace clusterpulse::ingest

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "hub/ingest/ports.h"
+#include "hub/reconcile/cluster/cluster_connection.h"
+
+namespace clusterpulse::reconcile {
+
+// The ClusterConnection of that name, as a watch cache has it.
+using ConnectionLookup = std::function<std::optional<ClusterConnection>(const std::string& cluster)>;
+
+// What the hub wants of a cluster's collector, out of its ClusterConnection. Thread-safe; answers from memory.
+class ClusterPolicies final : public ingest::ClusterDirectory {
+ public:
+  struct Options {
+    Timing defaults;                              // of JudgeSpec
+    std::chrono::seconds operator_interval{300};  // OPERATOR_SCAN_INTERVAL
+    ingest::Limits limits;
+  };
+  ClusterPolicies(ConnectionLookup connection, Options options)
+      : connection_(std::move(connection)), options_(options) {}
+
+  // A collector is wanted of a valid object in push mode that is neither paused nor being deleted. Its interval is that
+  // of the spec, at least 30 s; 0 (the collector's own) when the spec does not say.
+  std::optional<ingest::ClusterPolicy> Find(const std::string& cluster) const override;
+
+ private:
+  const ConnectionLookup connection_;
+  const Options options_;
+};
+
+}  // namespace clusterpulse::reconcile

@@ -1,0 +1,232 @@
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "common/base/status.h"
+#include "common/base/time_format.h"
+#include "hub/reconcile/cluster/cluster_pass.h"
+
+// ClusterReconciler: passes over clusters whose collector pushes.
+namespace clusterpulse::reconcile {
+namespace {
+
+using State = CollectorVerdict::State;
+
+constexpr std::chrono::milliseconds kStreamCame{1000};
+constexpr std::chrono::milliseconds kSoonest{1000};
+
+bool WasConnected(const std::vector<runtime::Condition>& conditions) {
+  const runtime::Condition* connected = runtime::FindCondition(conditions, kCollectorConnected);
+  return connected != nullptr && connected->status == "True";
+}
+
+// What a replica wrote of the stream; a change is a sign of life.
+auto Signs(const std::optional<store::Presence>& presence) {
+  return presence.has_value() ? std::tuple(presence->epoch, presence->last_message, presence->ended_at)
+                              : std::tuple(std::uint64_t{0}, base::SystemTime(), std::optional<base::SystemTime>());
+}
+
+bool HasData(const std::optional<store::PushRecord>& record) {
+  return record.has_value() && record->data_at != base::SystemTime{};
+}
+
+}  // namespace
+
+absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
+  Cluster& cluster = pass.cluster;
+  if (!cluster.push.falling_back) cluster.writers.erase(store::WriterRole::kData);  // the stream's
+  BeginLive(pass);
+  if (pass.superseded) return runtime::Result{kHubTrouble};
+  if (pass.store.ok()) pass.store = LookAtCollector(pass);
+  CollectorFindings found = FindCollector(pass);
+  if (!cluster.push.looked) {
+    // Nothing is known yet of this cluster, and nothing can be: only that is said.
+    auto conditions = StoreConditions(cluster.conditions, pass.store, pass.connection.meta.generation, pass.now);
+    json::Value desired;
+    desired.Mutable("conditions") = ConditionsToJson(conditions);
+    Publish(pass, std::move(desired), std::move(conditions));
+    return runtime::Result{kHubTrouble};
+  }
+  if (!pass.judgement.problems.empty()) {
+    pass.failure = Failure{true, "InvalidSpec", fmt::format("{}", fmt::join(pass.judgement.problems, "; "))};
+  } else if (const auto due = FallbackDue(pass); due.has_value() && pass.now >= *due && pass.store.ok()) {
+    FallBack(pass, found);
+  } else if (found.verdict.state == State::kConnected) {
+    cluster.push.falling_back = false;
+  }
+  if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
+
+  if (pass.has_data()) {
+    pass.verdict = JudgeHealth(PullEvidence(pass));
+    // Reached, but not as it should be.
+    pass.verdict.phase = model::Phase::kDegraded;
+    pass.verdict.phase_reason = kPullFallback;
+    pass.verdict.phase_message = found.fallback->message;
+  } else {
+    pass.verdict = JudgeHealth(PushEvidence(pass, found));
+  }
+  if (pass.store.ok()) {
+    if (pass.has_data()) {
+      pass.store = StoreData(pass);
+    } else if (!StreamSpeaks(pass)) {
+      pass.store = StoreVerdict(pass);
+    }
+  }
+  if (absl::IsCancelled(pass.store) && pass.stop.stop_requested()) return pass.store;
+  if (pass.superseded) return runtime::Result{kHubTrouble};
+  if (pass.stream_came) {
+    cluster.push.falling_back = false;
+    return runtime::Result{kStreamCame};
+  }
+
+  Findings findings = FindingsOf(pass);
+  findings.collector = &found;
+  if (!pass.has_data() && cluster.push.seen.record.has_value()) {
+    findings.record = &*cluster.push.seen.record;
+    findings.interval = findings.record->interval;
+  }
+  const bool published = Report(pass, findings);
+  cluster.passed_before = true;
+  const std::chrono::milliseconds next = NextPushRun(pass);
+  if (published && pass.store.ok() && found.token.ok()) return runtime::Result{next};
+  return runtime::Result{std::min<std::chrono::milliseconds>(next, kHubTrouble)};
+}
+
+absl::Status ClusterReconciler::LookAtCollector(Pass& pass) {
+  Cluster::Push& push = pass.cluster.push;
+  // The writer first: what is then said under its epoch is fenced by any stream that comes after the rest was read.
+  ASSIGN_OR_RETURN(const store::StoredPosition position, deps_.collectors.ReadPosition(pass.name()));
+  ASSIGN_OR_RETURN(store::CollectorState::Seen seen, deps_.collectors.Read(pass.name()));
+  const base::SteadyTime steady = deps_.clock.Steady();
+  if (!push.looked || Signs(seen.presence) != Signs(push.seen.presence)) push.changed_at = steady;
+  push.was_known |=
+      seen.presence.has_value() || !pass.connection.status["collectorStatus"]["lastHeartbeat"].StringOr().empty();
+  push.epoch = position.epoch;
+  push.seen = std::move(seen);
+  push.looked = true;
+  push.verdict = JudgeCollector({push.seen.presence, pass.now, steady - push.changed_at, deps_.store_up_for(),
+                                 WasConnected(pass.cluster.conditions), push.was_known});
+  if (HasData(push.seen.record)) {
+    pass.cluster.ever_reached = true;
+    const base::SystemTime data_at = std::min(push.seen.record->data_at, pass.now);
+    pass.cluster.last_sync = std::max(pass.cluster.last_sync.value_or(data_at), data_at);
+  }
+  return absl::OkStatus();
+}
+
+CollectorFindings ClusterReconciler::FindCollector(Pass& pass) {
+  Cluster::Push& push = pass.cluster.push;
+  CollectorFindings found;
+  found.verdict = push.verdict;
+  found.presence = push.seen.presence;
+  const kube::ObjectKey key = TokenSecretKey(pass.connection.key());
+  const std::optional<TokenSecret> secret = objects_.token_secret(key);
+  push.own_token_used |= secret.has_value() && secret->used && secret->IsFor(pass.connection.meta.uid);
+  found.token = EnsureTokenSecret(deps_.hub, pass.connection, secret, push.own_token_used, HubCall(pass.stop));
+  if (found.token.ok()) found.token_secret = key.name;
+  const std::string& told = pass.connection.spec.ingester_address;
+  const std::string& address = told.empty() ? options_.ingester_address : told;
+  found.how_to_connect = fmt::format(
+      "run one in the cluster with CLUSTER_NAME={}, INGESTER_ADDRESS={} and COLLECTOR_TOKEN from the key token of "
+      "Secret {}",
+      pass.name(), address.empty() ? "host:port of the hub's ingester" : address, key.ToString());
+  return found;
+}
+
+// When the hub starts to read the cluster in the collector's place; nullopt: not at all.
+std::optional<base::SystemTime> ClusterReconciler::FallbackDue(const Pass& pass) const {
+  const Cluster& cluster = pass.cluster;
+  const std::optional<store::PushRecord>& record = cluster.push.seen.record;
+  const std::chrono::seconds interval = record.has_value() ? record->interval : pass.judgement.timing.interval;
+  switch (cluster.push.verdict.state) {
+    case State::kConnected:
+      return std::nullopt;
+    case State::kLost:
+      return cluster.push.verdict.lost_at + kFreshIntervals * interval;
+    case State::kNever:
+      // Was in pull mode before: its readers shall not wait for a collector.
+      if (!cluster.last_sync.has_value()) return std::nullopt;
+      return *cluster.last_sync + kFreshIntervals * interval;
+  }
+  return std::nullopt;
+}
+
+void ClusterReconciler::FallBack(Pass& pass, CollectorFindings& found) {
+  const std::optional<Failure> failure = Observe(pass);
+  if (pass.stop.stop_requested()) return;
+  // Observe's failure is about the hub reading the cluster; the pass is about its collector.
+  if (failure.has_value() || !pass.attempted) {
+    pass.failure = FailureOf(found);
+    if (!failure.has_value()) return;
+    found.fallback = Fallback{false, failure->reason,
+                              "the hub cannot read the cluster in the collector's place: " + failure->message};
+    if (pass.failure.has_value()) pass.failure->message += "; " + found.fallback->message;
+    return;
+  }
+  pass.cluster.push.falling_back = true;
+  found.fallback = Fallback{true, "CollectorLost",
+                            FailureOf(found)->message + "; until it is back the hub reads the cluster itself"};
+}
+
+Evidence ClusterReconciler::PushEvidence(const Pass& pass, const CollectorFindings& found) const {
+  const Cluster& cluster = pass.cluster;
+  const std::optional<store::PushRecord>& record = cluster.push.seen.record;
+  Evidence evidence = PullEvidence(pass);  // as last read by the hub itself, if at all
+  evidence.failed_lists.clear();
+  if (HasData(record)) {
+    const std::chrono::nanoseconds age = std::max(pass.now - record->data_at, base::SystemTime::duration::zero());
+    evidence.interval = record->interval;
+    if (!evidence.age.has_value() || age <= *evidence.age) {
+      evidence.facts = record->facts;
+      evidence.age = age;
+    }
+  }
+  if (!evidence.failure.has_value()) evidence.failure = FailureOf(found);
+  const bool is_connected = found.verdict.state == State::kConnected;
+  evidence.ever_reached = cluster.ever_reached || is_connected;
+  if (is_connected && found.presence.has_value() && !found.presence->degraded.empty()) {
+    evidence.failed_lists.push_back(found.presence->degraded);
+  }
+  return evidence;
+}
+
+// Whether the newest batch said what readers shall see.
+bool ClusterReconciler::StreamSpeaks(const Pass& pass) const {
+  const Cluster::Push& push = pass.cluster.push;
+  return !pass.failure.has_value() && push.verdict.state == State::kConnected && HasData(push.seen.record) &&
+         !IsStale(pass.now - push.seen.record->data_at, push.seen.record->interval);
+}
+
+absl::Status ClusterReconciler::StoreVerdict(Pass& pass) {
+  Cluster& cluster = pass.cluster;
+  const auto own = cluster.writers.find(store::WriterRole::kData);
+  std::uint64_t epoch = own != cluster.writers.end() && own->second.epoch != 0 ? own->second.epoch : cluster.push.epoch;
+  if (epoch == 0) {
+    ASSIGN_OR_RETURN(epoch, deps_.store.AcquireEpoch(pass.name()));
+  }
+  const std::chrono::seconds interval = pass.judgement.timing.interval;
+  ASSIGN_OR_RETURN(const store::ApplyResult result,
+                   deps_.store.Apply({pass.name(), epoch, {}, 0, store::WriterRole::kData}, {},
+                                     {pass.verdict.health, pass.verdict.message},
+                                     {interval, std::max(interval, options_.operator_interval)}, EventsOf(pass)));
+  pass.stream_came = result == store::ApplyResult::kFenced;
+  return absl::OkStatus();
+}
+
+std::chrono::milliseconds ClusterReconciler::NextPushRun(const Pass& pass) const {
+  const Cluster::Push& push = pass.cluster.push;
+  std::chrono::nanoseconds wait = pass.judgement.timing.interval;
+  const auto no_later = [&wait](std::chrono::nanoseconds at) { wait = std::min(wait, at); };
+  if (push.verdict.changes_in.has_value()) no_later(*push.verdict.changes_in);
+  if (const auto due = FallbackDue(pass); due.has_value() && *due > pass.now) no_later(*due - pass.now);
+  if (StreamSpeaks(pass)) {
+    no_later(push.seen.record->data_at + kFreshIntervals * push.seen.record->interval - pass.now);
+  }
+  if (pass.breaker_opens_in.has_value()) no_later(*pass.breaker_opens_in);
+  const double jitter = 1 + kJitter * deps_.random.Uniform();
+  const auto next = std::chrono::duration_cast<std::chrono::milliseconds>(wait * jitter) + std::chrono::milliseconds(1);
+  return std::max(next, kSoonest);
+}
+
+}  // namespace clusterpulse::reconcile

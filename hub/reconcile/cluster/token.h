@@ -1,0 +1,21 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace clusterpulse::reconcile {
+
+// SHA-256 of a token: what is kept and compared instead of it.
+using TokenDigest = std::array<std::uint8_t, 32>;
+TokenDigest DigestOf(std::string_view token);
+// Takes the same time wherever they differ.
+bool Equal(const TokenDigest& a, const TokenDigest& b);
+// Lower-case hexadecimal of the first `bytes`; for naming public content.
+std::string Hex(const TokenDigest& digest, std::size_t bytes);
+
+// 256 random bits of the system's generator as base64url without padding: 43 characters.
+std::string NewToken();
+
+}  // namespace clusterpulse::reconcile

@@ -1,0 +1,110 @@
+#include "hub/store/collector_state.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "common/base/status.h"
+#include "hub/store/collector_documents.h"
+#include "hub/store/keys.h"
+
+namespace clusterpulse::store {
+namespace {
+
+// Longer than a collector that was kept out waits before it tries again.
+constexpr std::chrono::seconds kRefusedTtl{600};
+
+std::uint64_t Number(const std::map<std::string, std::string>& fields, const std::string& name) {
+  std::uint64_t value = 0;
+  if (const auto found = fields.find(name); found != fields.end()) {
+    std::from_chars(found->second.data(), found->second.data() + found->second.size(), value);
+  }
+  return value;
+}
+
+std::string Text(const std::map<std::string, std::string>& fields, const std::string& name) {
+  const auto found = fields.find(name);
+  return found == fields.end() ? std::string() : found->second;
+}
+
+WriterPosition Unnumbered(const std::string& cluster, std::uint64_t epoch) {
+  return {cluster, epoch, {}, 0, WriterRole::kData};
+}
+
+}  // namespace
+
+Write CollectorState::Hint(const std::string& cluster) const {
+  return Publish{keys::CollectorHints(hub_namespace_), cluster};
+}
+
+absl::StatusOr<StoredPosition> CollectorState::ReadPosition(const std::string& cluster) {
+  ASSIGN_OR_RETURN(const auto fields, store_.HashGetAll(keys::Writer(cluster, WriterRole::kData)));
+  return StoredPosition{Number(fields, "epoch"), Text(fields, "instance"), Number(fields, "state_seq"),
+                        documents::ReadDurable(Text(fields, std::string(keys::kWriterDurable)))};
+}
+
+absl::StatusOr<ApplyResult> CollectorState::Apply(const WriterPosition& position, const Batch& batch) {
+  const std::string& cluster = position.cluster;
+  std::vector<Write> beside;
+  beside.push_back(SetString{keys::Push(cluster), documents::OfPushRecord(batch.record), {}});
+  beside.push_back(HashSet{keys::Writer(cluster, WriterRole::kData),
+                           {{std::string(keys::kWriterDurable), documents::OfDurable(batch.durable)}},
+                           {}});
+  if (batch.hint) beside.push_back(Hint(cluster));
+  return clusters_.Apply(position, batch.snapshot, {batch.record.health, batch.record.message}, batch.cadence,
+                         batch.events, std::move(beside));
+}
+
+absl::StatusOr<ApplyResult> CollectorState::PutDurable(const std::string& cluster, std::uint64_t epoch,
+                                                       const std::string& instance,
+                                                       const model::DurablePosition& durable) {
+  // Behind the fence only this writer moves the position, so that it may be read first.
+  ASSIGN_OR_RETURN(const StoredPosition before, ReadPosition(cluster));
+  HashSet position{keys::Writer(cluster, WriterRole::kData),
+                   {{std::string(keys::kWriterDurable), documents::OfDurable(durable)}},
+                   {}};
+  if (before.instance != instance) {
+    position.fields.emplace_back("instance", instance);
+    position.fields.emplace_back("state_seq", "0");
+  }
+  return clusters_.WriteAs(Unnumbered(cluster, epoch), {std::move(position)});
+}
+
+absl::StatusOr<ApplyResult> CollectorState::PutPresence(const std::string& cluster, const Presence& presence,
+                                                        bool hint) {
+  std::vector<Write> writes{SetString{keys::Collector(cluster), documents::OfPresence(presence), {}},
+                            SetAdd{keys::ClustersOfHub(hub_namespace_), {cluster}}};
+  if (hint) writes.push_back(Hint(cluster));
+  return clusters_.WriteAs(Unnumbered(cluster, presence.epoch), writes);
+}
+
+absl::StatusOr<CollectorState::Seen> CollectorState::Read(const std::string& cluster) {
+  Seen seen;
+  ASSIGN_OR_RETURN(seen.record, ReadRecord(cluster));
+  ASSIGN_OR_RETURN(const auto text, store_.Get(keys::Collector(cluster)));
+  if (text.has_value()) seen.presence = documents::ReadPresence(*text);
+  if (!seen.presence.has_value()) return seen;
+  if (seen.record.has_value()) {
+    seen.presence->last_message = std::max(seen.presence->last_message, seen.record->received_at);
+  }
+  ASSIGN_OR_RETURN(const auto refused, store_.Get(keys::CollectorRefused(cluster)));
+  if (refused.has_value()) seen.presence->refused = documents::ReadRival(*refused);
+  return seen;
+}
+
+absl::StatusOr<std::optional<PushRecord>> CollectorState::ReadRecord(const std::string& cluster) {
+  ASSIGN_OR_RETURN(const auto text, store_.Get(keys::Push(cluster)));
+  return text.has_value() ? documents::ReadPushRecord(*text) : std::nullopt;
+}
+
+absl::Status CollectorState::NoteRefused(const std::string& cluster, const Presence::Rival& rival) {
+  return store_.Commit(
+      {SetString{keys::CollectorRefused(cluster), documents::OfRival(rival), kRefusedTtl}, Hint(cluster)});
+}
+
+absl::StatusOr<std::unique_ptr<Subscription>> CollectorState::Subscribe(
+    std::function<void(std::string_view cluster)> on_hint) {
+  return store_.Subscribe(keys::CollectorHints(hub_namespace_), std::move(on_hint));
+}
+
+}  // namespace clusterpulse::store

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "common/model/delivery.h"
+#include "hub/store/cluster_state.h"
+#include "hub/store/presence.h"
+#include "hub/store/push_record.h"
+#include "hub/store/state_store.h"
+
+namespace clusterpulse::store {
+
+// Where a cluster's data writer stands: hash cluster:C:writer. The numbers are those of the last writer that numbered
+// its batches; a writer without numbers (WriterPosition::seq 0) leaves them alone.
+struct StoredPosition {
+  std::uint64_t epoch = 0;  // 0: the cluster has no writer
+  std::string instance;
+  std::uint64_t state_seq = 0;
+  model::DurablePosition durable;
+  bool operator==(const StoredPosition&) const = default;
+};
+
+// What the hub's replicas tell each other about push clusters, beside the documents of ClusterState, and the hints that
+// go with it. Thread-safe. Errors are those of StateStore. Everything goes with the cluster (ClusterState::Remove).
+//
+// A hint is the name of a cluster on the channel keys::CollectorHints: something changed that its status shows. Lost
+// ones cost the time until the cluster's next pass.
+class CollectorState {
+ public:
+  // All borrowed; must outlive this. `hub_namespace` as in ClusterState::Options.
+  CollectorState(StateStore& store, ClusterState& clusters, std::string hub_namespace)
+      : store_(store), clusters_(clusters), hub_namespace_(std::move(hub_namespace)) {}
+
+  absl::StatusOr<StoredPosition> ReadPosition(const std::string& cluster);
+
+  // ClusterState::Apply, and in the same step the record and `durable` as that of position.instance. REQUIRES:
+  // position.seq > 0.
+  struct Batch {
+    const model::ClusterSnapshot& snapshot;
+    const PushRecord& record;
+    const model::DurablePosition& durable;
+    Cadence cadence;
+    std::vector<ClusterEvent> events;
+    bool hint = false;
+  };
+  absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const Batch& batch);
+
+  // Below, `epoch` is that of the cluster's data writer.
+
+  // `durable` alone. An instance that wrote no state yet becomes the one the position is about.
+  absl::StatusOr<ApplyResult> PutDurable(const std::string& cluster, std::uint64_t epoch, const std::string& instance,
+                                         const model::DurablePosition& durable);
+  // Also counts the cluster among the hub's (ClusterState::Clusters), so that a stream that outlived its object leaves
+  // nothing for ever. `presence.refused` is not written.
+  absl::StatusOr<ApplyResult> PutPresence(const std::string& cluster, const Presence& presence, bool hint);
+  // Presence: with what NoteRefused noted, and `last_message` no older than the newest data.
+  struct Seen {
+    std::optional<Presence> presence;
+    std::optional<PushRecord> record;
+  };
+  absl::StatusOr<Seen> Read(const std::string& cluster);
+  absl::StatusOr<std::optional<PushRecord>> ReadRecord(const std::string& cluster);
+  // Whoever has the cluster; kept for ten minutes.
+  absl::Status NoteRefused(const std::string& cluster, const Presence::Rival& rival);
+
+  // Calls `on_hint` with cluster names, from a thread of the store, until the subscription is dropped.
+  absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(std::function<void(std::string_view cluster)> on_hint);
+
+ private:
+  Write Hint(const std::string& cluster) const;
+
+  StateStore& store_;
+  ClusterState& clusters_;
+  const std::string hub_namespace_;
+};
+
+}  // namespace clusterpulse::store

@@ -1,0 +1,195 @@
+#include "tests/hub/ingest/harness.h"
+
+namespace clusterpulse::ingest {
+namespace {
+
+using namespace std::chrono_literals;
+using absl::StatusCode;
+
+TEST_CASE("a stream that does not register ends after 10 s") {
+  TestHub hub;
+  TestStream& stream = hub.Open();
+  hub.AdvanceBy(9900ms);
+  CHECK(!stream.ended());
+  hub.AdvanceBy(200ms);
+  CHECK(stream.code() == StatusCode::kDeadlineExceeded);
+  CHECK(hub.pool->size() == 0);
+}
+
+TEST_CASE("what is no registration ends a stream that has none") {
+  model::Registration nameless = UpstreamRegistration();
+  nameless.cluster.clear();
+  model::Registration no_instance = DeliveryRegistration("");
+  struct Case {
+    std::string name, bytes;
+    StatusCode code;
+    std::string text;
+  };
+  const std::vector<Case> cases = {
+      {"metrics", wire::Encode(MakeBatch(1)), StatusCode::kFailedPrecondition, "metrics received before registration"},
+      {"health", wire::Encode(model::Heartbeat{}), StatusCode::kFailedPrecondition,
+       "health received before registration"},
+      {"report", wire::Encode(model::ConfigReport{}), StatusCode::kFailedPrecondition,
+       "config report received before registration"},
+      {"no name", wire::Encode(nameless), StatusCode::kInvalidArgument, "register: cluster_name is required"},
+      {"no instance", wire::Encode(no_instance), StatusCode::kInvalidArgument, "register: instance is required"},
+      {"no message", "\xff\xff\xff", StatusCode::kInvalidArgument, "the bytes are no message of this protocol"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      TestHub hub;
+      TestStream& stream = hub.Open();
+      hub.Send(stream, c.bytes);
+      CHECK(stream.code() == c.code);
+      CHECK(stream.text() == c.text);
+      CHECK(hub.pool->size() == 0);
+      CHECK(!hub.State().presence.has_value());
+    }
+  }
+}
+
+TEST_CASE("a message of a later version is skipped, before and after registration") {
+  TestHub hub;
+  TestStream& stream = hub.Open();
+  hub.Send(stream, std::string());
+  CHECK(stream.reading());
+  hub.Send(stream, UpstreamRegistration());
+  hub.Send(stream, std::string());
+  CHECK(stream.reading());
+  CHECK(!stream.ended());
+}
+
+TEST_CASE("the token is in the metadata, in the registration, or the same in both") {
+  struct Case {
+    std::string name, bearer, told;
+    StatusCode code;
+    std::string reason;
+  };
+  const std::vector<Case> cases = {
+      {"metadata", kToken, "", StatusCode::kOk, ""},
+      {"registration", "", kToken, StatusCode::kOk, ""},
+      {"both", kToken, kToken, StatusCode::kOk, ""},
+      {"none", "", "", StatusCode::kUnauthenticated, "missing_token"},
+      {"different", kToken, "other", StatusCode::kUnauthenticated, "tokens_differ"},
+      {"wrong", "", "other", StatusCode::kUnauthenticated, "bad_token"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      TestHub hub;
+      TestStream& stream = hub.Open("10.0.0.1:4000", c.bearer);
+      model::Registration registration = DeliveryRegistration();
+      registration.token = c.told;
+      hub.Send(stream, registration);
+      if (c.code == StatusCode::kOk) {
+        CHECK(!stream.ended());
+        CHECK(stream.Take<model::Welcome>().size() == 1);
+        continue;
+      }
+      CHECK(stream.code() == c.code);
+      CHECK(stream.text() == "the credential was not accepted");
+      CHECK(hub.Count("auth_failures_total", {"reason"}, c.reason) == 1);
+      CHECK(hub.Count("registrations_total", {"result"}, "unauthenticated") == 1);
+    }
+  }
+}
+
+TEST_CASE("an unknown cluster gets the words of a wrong token") {
+  TestHub hub;
+  const std::string name = GENERATE(as<std::string>(), "nowhere", "not a name!", std::string(70000, 'a'));
+  TestStream& stream = hub.Connect(DeliveryRegistration("inst-a", name));
+  CHECK(stream.code() == StatusCode::kUnauthenticated);
+  CHECK(stream.text() == "the credential was not accepted");
+  CHECK(hub.Count("auth_failures_total", {"reason"}, "unknown_cluster") == 1);
+  for (const std::string& line : hub.lines) CHECK(line.size() < 2000);
+}
+
+TEST_CASE("a cluster that wants no collector says why") {
+  TestHub hub;
+  hub.ChangePolicy([](ClusterPolicy& policy) { policy.refusal = "is in pull mode"; });
+  TestStream& stream = hub.Connect(DeliveryRegistration());
+  CHECK(stream.code() == StatusCode::kFailedPrecondition);
+  CHECK(stream.text() == "cluster harbour-7 is in pull mode");
+  CHECK(hub.State().epoch == 0);
+}
+
+TEST_CASE("no token ever reaches the log or the peer") {
+  TestHub hub;
+  hub.Connect(DeliveryRegistration());
+  model::Registration wrong = DeliveryRegistration();
+  wrong.token = "another-s3cret";
+  TestStream& refused = hub.Connect(wrong);
+  CHECK(refused.text().find("s3cret") == std::string::npos);
+  CHECK(!hub.lines.empty());
+  for (const std::string& line : hub.lines) CHECK(line.find("s3cret") == std::string::npos);
+}
+
+TEST_CASE("while nobody can be authenticated or stored, a collector of ours is sent away and an upstream one waits") {
+  const bool store = GENERATE(true, false);
+  TestHub hub;
+  const auto fail = [&](const absl::Status& status) { store ? hub.data.Fail(status) : hub.authenticator.Fail(status); };
+  fail(absl::UnavailableError("down at 10.9.8.7"));
+  TestStream& ours = hub.Connect(DeliveryRegistration());
+  CHECK(ours.code() == StatusCode::kUnavailable);
+  CHECK(ours.text().find("10.9.8.7") == std::string::npos);
+  TestStream& upstream = hub.Connect(UpstreamRegistration());
+  hub.Pass(60s);
+  CHECK(!upstream.ended());
+  fail(absl::OkStatus());
+  hub.Pass(6s);
+  CHECK(!upstream.ended());
+  CHECK(upstream.reading());
+  CHECK(hub.Presence().upstream);
+}
+
+TEST_CASE("an upstream collector does not wait for ever") {
+  TestHub hub;
+  hub.data.Fail(absl::UnavailableError("down"));
+  TestStream& upstream = hub.Connect(UpstreamRegistration());
+  hub.Pass(301s);
+  CHECK(upstream.code() == StatusCode::kUnavailable);
+}
+
+TEST_CASE("to register again repeats the configuration, and only for the same collector") {
+  TestHub hub;
+  TestStream& stream = hub.ConnectDelivery();
+  hub.Send(stream, DeliveryRegistration());
+  const auto configs = stream.Take<model::CollectorConfig>();
+  REQUIRE(configs.size() == 1);
+  CHECK(configs[0].hash == "h1");
+  CHECK(stream.Take<model::Welcome>().empty());
+
+  const bool other_name = GENERATE(true, false);
+  hub.AddCluster("other");
+  hub.Send(stream, other_name ? DeliveryRegistration("inst-a", "other") : DeliveryRegistration("inst-b"));
+  CHECK(stream.code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE("the hub takes so many streams and no more") {
+  base::ManualClock clock;
+  base::SeededRandom random{1};
+  FakeClusters clusters;
+  FakeAuthenticator authenticator;
+  FakeCollectorData data{clock};
+  StreamPool pool({.hub = "hub-1", .max_streams = 2}, {clusters, authenticator, data, clock, random}, log::Logger());
+  CHECK(pool.Accept("a:1", "", std::make_shared<FakePeer>()).ok());
+  CHECK(pool.Accept("a:2", "", std::make_shared<FakePeer>()).ok());
+  CHECK(pool.Accept("a:3", "", std::make_shared<FakePeer>()).status().code() == StatusCode::kUnavailable);
+}
+
+TEST_CASE("what peers trigger is logged a few times a second, and the rest counted") {
+  TestHub hub;
+  for (int i = 0; i < 300; ++i) {
+    TestStream& stream = hub.Open();
+    hub.Send(stream, wire::Encode(model::Heartbeat{}));
+  }
+  const std::size_t before = hub.lines.size();
+  CHECK(before <= 110);
+  hub.AdvanceBy(1s);
+  TestStream& stream = hub.Open();
+  hub.Send(stream, wire::Encode(model::Heartbeat{}));
+  REQUIRE(hub.lines.size() == before + 1);
+  CHECK(hub.lines.back().find("\"suppressed_lines\":200") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace clusterpulse::ingest

@@ -1,0 +1,170 @@
+#include "hub/store/collector_state.h"
+
+#include <catch2/catch.hpp>
+
+#include "common/base/mutex.h"
+#include "common/base/testing/manual_clock.h"
+#include "hub/store/embedded_store.h"
+#include "hub/store/keys.h"
+
+namespace clusterpulse::store {
+namespace {
+
+using namespace std::chrono_literals;
+using Strings = std::vector<std::string>;
+
+// A store in memory with one push cluster, "c".
+struct Hub {
+  base::ManualClock clock;
+  std::unique_ptr<EmbeddedStore> store = *EmbeddedStore::Open({.data_dir = "", .clock = &clock});
+  ClusterState clusters{*store, {.hub_namespace = "hub"}, clock};
+  CollectorState state{*store, clusters, "hub"};
+
+  std::uint64_t TakeOver() {
+    const auto epoch = clusters.AcquireEpoch("c");
+    REQUIRE(epoch.ok());
+    return *epoch;
+  }
+  ApplyResult Apply(const WriterPosition& position, const model::DurablePosition& durable = {}, bool hint = false) {
+    record.received_at = clock.Now();
+    const auto result = state.Apply(position, {{}, record, durable, {}, {}, hint});
+    REQUIRE(result.ok());
+    return *result;
+  }
+  Presence Connected(std::uint64_t epoch) {
+    Presence p;
+    p.hub = "hub-0";
+    p.instance = "i";
+    p.epoch = epoch;
+    p.connected_at = p.last_message = clock.Now();
+    return p;
+  }
+  StoredPosition Position() { return *state.ReadPosition("c"); }
+
+  PushRecord record;
+};
+
+TEST_CASE("a batch, its record and what is durable are one step, and a later stream goes on from there") {
+  Hub hub;
+  CHECK(hub.Position() == StoredPosition());
+  const std::uint64_t epoch = hub.TakeOver();
+  hub.record.health = model::Health::kHealthy;
+  hub.record.message = "fine";
+  CHECK(hub.Apply({"c", epoch, "i", 4}, {2, {{4, 4}}}) == ApplyResult::kApplied);
+  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {2, {{4, 4}}}});
+  CHECK(hub.state.ReadRecord("c")->value() == hub.record);
+  CHECK_THAT(hub.store->Get("cluster:c:status")->value(),
+             Catch::Contains(R"("health":"healthy")") && Catch::Contains(R"("message":"fine")"));
+
+  // Repeated or fenced: nothing of it counts.
+  hub.record.message = "late";
+  CHECK(hub.Apply({"c", epoch, "i", 4}, {9, {}}) == ApplyResult::kRepeated);
+  const std::uint64_t next = hub.TakeOver();
+  CHECK(hub.Apply({"c", epoch, "i", 5}, {9, {}}) == ApplyResult::kFenced);
+  CHECK(hub.state.ReadRecord("c")->value().message == "fine");
+  CHECK(hub.Position() == StoredPosition{next, "i", 4, {2, {{4, 4}}}});
+}
+
+TEST_CASE("what is durable can be remembered alone; another instance starts over") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.Apply({"c", epoch, "i", 4}, {2, {}}) == ApplyResult::kApplied);
+  CHECK(*hub.state.PutDurable("c", epoch, "i", {4, {}}) == ApplyResult::kApplied);
+  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {4, {}}});
+  CHECK(*hub.state.PutDurable("c", epoch, "new", {1, {}}) == ApplyResult::kApplied);
+  CHECK(hub.Position() == StoredPosition{epoch, "new", 0, {1, {}}});
+  CHECK(hub.Apply({"c", epoch, "new", 1}) == ApplyResult::kApplied);
+  CHECK(*hub.state.PutDurable("c", epoch - 1, "i", {9, {}}) == ApplyResult::kFenced);
+  CHECK(hub.Position() == StoredPosition{epoch, "new", 1, {}});
+}
+
+TEST_CASE("a presence is of the writer alone and moves no position") {
+  Hub hub;
+  CHECK_FALSE(hub.state.Read("c")->presence.has_value());
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.Apply({"c", epoch, "i", 4}) == ApplyResult::kApplied);
+  const Presence first = hub.Connected(epoch);
+  CHECK(*hub.state.PutPresence("c", first, false) == ApplyResult::kApplied);
+  CHECK(hub.state.Read("c")->presence.value() == first);
+  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {}});
+  CHECK(*hub.clusters.Clusters() == Strings{"c"});
+
+  const Presence second = hub.Connected(hub.TakeOver());
+  CHECK(*hub.state.PutPresence("c", second, false) == ApplyResult::kApplied);
+  CHECK(*hub.state.PutPresence("c", first, false) == ApplyResult::kFenced);
+  CHECK(hub.state.Read("c")->presence.value() == second);
+}
+
+TEST_CASE("data is a sign of life") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  const Presence presence = hub.Connected(epoch);
+  REQUIRE(hub.state.PutPresence("c", presence, false).ok());
+  hub.clock.AdvanceBy(20s);
+  REQUIRE(hub.Apply({"c", epoch, "i", 1}) == ApplyResult::kApplied);
+  CHECK(hub.state.Read("c")->presence.value().last_message == hub.clock.Now());
+  CHECK(hub.state.Read("c")->presence.value().connected_at == presence.connected_at);
+}
+
+TEST_CASE("who was turned away is remembered whoever writes the presence, for ten minutes") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  const Presence::Rival rival{"other", "peer", hub.clock.Now()};
+  REQUIRE(hub.state.NoteRefused("c", rival).ok());
+  REQUIRE(hub.state.PutPresence("c", hub.Connected(epoch), false).ok());
+  CHECK(hub.state.Read("c")->presence.value().refused == rival);
+  hub.clock.AdvanceBy(601s);
+  CHECK_FALSE(hub.state.Read("c")->presence.value().refused.has_value());
+}
+
+TEST_CASE("a removed cluster takes all of it along and fences its stream") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.Apply({"c", epoch, "i", 1}) == ApplyResult::kApplied);
+  REQUIRE(hub.state.PutPresence("c", hub.Connected(epoch), false).ok());
+  REQUIRE(hub.state.NoteRefused("c", {}).ok());
+  REQUIRE(hub.clusters.Remove("c").ok());
+  CHECK(hub.store->Keys("cluster:c:")->empty());
+  CHECK(*hub.state.PutPresence("c", hub.Connected(epoch), false) == ApplyResult::kFenced);
+  CHECK(*hub.state.PutDurable("c", epoch, "i", {1, {}}) == ApplyResult::kFenced);
+  CHECK(hub.Apply({"c", epoch, "i", 2}) == ApplyResult::kFenced);
+  CHECK(hub.store->Keys("cluster:c:")->empty());
+}
+
+TEST_CASE("another endpoint: what was pushed is dropped with the data") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.Apply({"c", epoch, "i", 1}) == ApplyResult::kApplied);
+  CHECK(*hub.clusters.DropData({"c", epoch, "", 0}) == ApplyResult::kApplied);
+  CHECK_FALSE(hub.state.ReadRecord("c")->has_value());
+}
+
+TEST_CASE("hints name the cluster, and only when asked for and when the write counted") {
+  Hub hub;
+  base::Mutex mu;
+  base::CondVar heard_more;
+  Strings heard;
+  const auto subscription = hub.state.Subscribe([&](std::string_view cluster) {
+    base::MutexLock lock(mu);
+    heard.emplace_back(cluster);
+    heard_more.NotifyAll();
+  });
+  REQUIRE(subscription.ok());
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.state.PutPresence("c", hub.Connected(epoch), false).ok());
+  REQUIRE(hub.state.PutPresence("c", hub.Connected(epoch), true).ok());      // 1
+  REQUIRE(hub.state.PutPresence("c", hub.Connected(epoch + 1), true).ok());  // fenced
+  REQUIRE(hub.Apply({"c", epoch, "i", 1}, {}, false) == ApplyResult::kApplied);
+  REQUIRE(hub.Apply({"c", epoch, "i", 2}, {}, true) == ApplyResult::kApplied);  // 2
+  REQUIRE(hub.Apply({"c", epoch, "i", 2}, {}, true) == ApplyResult::kRepeated);
+  REQUIRE(hub.state.NoteRefused("c", {}).ok());                                     // 3
+  REQUIRE(hub.store->Commit({Publish{keys::CollectorHints("hub"), "last"}}).ok());  // 4
+  REQUIRE(hub.store->Commit({Publish{keys::CollectorHints("elsewhere"), "foreign"}}).ok());
+  base::MutexLock lock(mu);
+  const auto deadline = std::chrono::steady_clock::now() + 10s;
+  while (heard.size() < 4 && std::chrono::steady_clock::now() < deadline) heard_more.WaitFor(mu, 100ms);
+  CHECK(heard == Strings{"c", "c", "c", "last"});
+}
+
+}  // namespace
+}  // namespace clusterpulse::store
