@@ -2,35 +2,17 @@
 // simulated clusters every 30 s, measured from /proc over whole intervals after every cluster became healthy.
 // Limits: <= 25 % of a core and <= 128 MiB for 50 clusters of 100 nodes and 2,000 pods (aim 10 %).
 #include <cstdio>
-#include <cstdlib>
 #include <sstream>
 #include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include "tests/bench/process_stats.h"
 #include "tests/support/process.h"
 
 namespace clusterpulse::testing {
 namespace {
-
-// User and system time of a process so far.
-double CpuSeconds(int pid) {
-  const std::string stat = ReadFile(fmt::format("/proc/{}/stat", pid));
-  std::istringstream fields(stat.substr(stat.rfind(')') + 2));
-  std::string skipped;
-  for (int i = 0; i < 11; ++i) fields >> skipped;
-  double user = 0, system = 0;
-  fields >> user >> system;
-  return (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
-}
-
-double StatusMiB(int pid, const std::string& field) {
-  const std::string status = ReadFile(fmt::format("/proc/{}/status", pid));
-  const auto at = status.find(field + ":");
-  return at == std::string::npos ? 0 : std::atof(status.c_str() + at + field.size() + 1) / 1024;
-}
 
 struct Options {
   int clusters = 50, nodes = 100, pods_per_node = 20, seconds = 90;
@@ -65,7 +47,8 @@ int Run(const Options& options) {
       return 1;
     }
   }
-  auto hub = ChildProcess::Start({.argv = {hub_binary, "--metrics-bind-address=0", "--health-probe-bind-address=0"},
+  auto hub = ChildProcess::Start({.argv = {hub_binary, "--metrics-bind-address=0", "--health-probe-bind-address=0",
+                                           "--ingester-enabled=false"},
                                   .env = env,
                                   .unset = {"REDIS_HOST"},
                                   .output = dir.File("hub.log")});

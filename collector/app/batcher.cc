@@ -1,0 +1,131 @@
+#include "collector/app/batcher.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "common/base/thread.h"
+
+namespace clusterpulse::collector {
+namespace {
+
+constexpr std::chrono::milliseconds kSyncPoll{100};
+constexpr std::chrono::nanoseconds kLongestSleep = std::chrono::seconds(10);
+
+}  // namespace
+
+Batcher::Batcher(Options options, Ports ports, const base::Clock& clock, base::Random& random)
+    : options_(std::move(options)), ports_(std::move(ports)), clock_(clock), random_(random) {
+  status_.interval = options_.interval;
+  status_.last_turn = clock_.Steady();
+}
+
+Batcher::~Batcher() { Stop(); }
+
+void Batcher::Start() {
+  base::MutexLock lock(lifecycle_mu_);
+  if (!thread_.joinable()) thread_ = base::StartThread("batcher", [this] { Run(); });
+}
+
+void Batcher::Stop() {
+  {
+    base::MutexLock lock(mu_);
+    stop_ = true;
+    woken_.NotifyAll();
+  }
+  base::MutexLock lock(lifecycle_mu_);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Batcher::Connected() {
+  base::MutexLock lock(mu_);
+  connected_ = wake_ = true;
+  woken_.NotifyAll();
+}
+
+void Batcher::News() {
+  base::MutexLock lock(mu_);
+  news_ = wake_ = true;
+  woken_.NotifyAll();
+}
+
+void Batcher::SetInterval(std::chrono::seconds interval) {
+  base::MutexLock lock(mu_);
+  status_.interval = interval;
+  wake_ = true;
+  woken_.NotifyAll();
+}
+
+Batcher::Status Batcher::status() const {
+  base::MutexLock lock(mu_);
+  return status_;
+}
+
+void Batcher::Run() {
+  while (true) {
+    const base::SteadyTime next = Step();
+    base::MutexLock lock(mu_);
+    const std::chrono::nanoseconds left = std::min<std::chrono::nanoseconds>(next - clock_.Steady(), kLongestSleep);
+    if (!stop_ && !wake_ && left.count() > 0) woken_.WaitFor(mu_, left);
+    if (stop_) return;
+    wake_ = false;
+  }
+}
+
+base::SteadyTime Batcher::Step() {
+  const base::SteadyTime now = clock_.Steady();
+  std::chrono::seconds interval;
+  {
+    base::MutexLock lock(mu_);
+    wants_full_ |= std::exchange(connected_, false);
+    has_news_ |= std::exchange(news_, false);
+    interval = status_.interval;
+    status_.last_turn = now;
+  }
+  if (!began_) began_ = now;
+  if (!last_tick_ && !ports_.has_synced() && now - *began_ < options_.first_limit) return now + kSyncPoll;
+
+  if (has_news_ && !ports_.is_connected()) has_news_ = false;
+  const bool is_tick = !last_tick_ || now >= *last_tick_ + interval;
+  const bool is_early = has_news_ && now >= early_from_;
+  if (is_tick || wants_full_ || is_early) {
+    Collect(wants_full_);
+    if (!last_tick_) {
+      last_tick_ = now;
+    } else if (is_tick) {
+      *last_tick_ += (now - *last_tick_) / interval * interval;
+    } else if (is_early) {
+      early_from_ = now + options_.early_gap;
+    }
+    wants_full_ = has_news_ = false;  // whatever made it, it carries the news
+  }
+  const base::SteadyTime next_tick = *last_tick_ + interval;
+  return has_news_ ? std::min(next_tick, early_from_) : next_tick;
+}
+
+void Batcher::Collect(bool full) {
+  model::Batch batch;
+  batch.cluster = options_.cluster;
+  batch.id = RandomUuid(random_);
+  batch.collected_at = clock_.Now();
+  const base::SteadyTime start = clock_.Steady();
+  observe::Observation observation = ports_.observe(full);
+  {
+    base::MutexLock lock(mu_);
+    batch.interval = status_.interval;
+    status_.degraded = std::move(observation.degraded);
+    status_.last_collection = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Steady() - start);
+  }
+  batch.snapshot = std::move(observation.snapshot);
+  if (batch.snapshot == model::ClusterSnapshot()) return;
+  ports_.deliver(std::move(batch), full && observation.is_complete);
+}
+
+std::string RandomUuid(base::Random& random) {
+  const std::uint64_t high = (random.Next() & ~std::uint64_t{0xf000}) | 0x4000;
+  const std::uint64_t low = (random.Next() >> 2) | (std::uint64_t{1} << 63);
+  return fmt::format("{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", high >> 32, (high >> 16) & 0xffff, high & 0xffff, low >> 48,
+                     low & 0xffff'ffff'ffff);
+}
+
+}  // namespace clusterpulse::collector

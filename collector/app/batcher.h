@@ -1,0 +1,98 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "collector/observe/cluster_observer.h"
+#include "common/base/clock.h"
+#include "common/base/mutex.h"
+#include "common/base/random.h"
+#include "common/model/batch.h"
+
+namespace clusterpulse::collector {
+
+// Decides when a batch is made:
+//   - one each interval, connected or not, on ticks that do not drift (those missed are skipped);
+//   - a full one at once when the hub was connected;
+//   - an early one at once when there is news, then at most one per early_gap. Not while disconnected: it would only
+//   push
+//     older ones out of the buffer, and the next connect brings a full one anyway.
+// The first waits until the cluster has been read, or for first_limit. One without any content is not handed on.
+//
+// Connected, News and SetInterval only take note and wake the thread; they come from any. Start and Stop run Step on a
+// thread of its own; without Start the owner calls Step, as tests do.
+class Batcher {
+ public:
+  struct Options {
+    std::string cluster;
+    std::chrono::seconds interval{60};
+    std::chrono::milliseconds early_gap{2000};
+    std::chrono::milliseconds first_limit{60000};
+  };
+  struct Ports {
+    std::function<bool()> has_synced, is_connected;
+    std::function<observe::Observation(bool full)> observe;
+    // `full`: it carries every scope that is known.
+    std::function<void(model::Batch batch, bool full)> deliver;
+  };
+  // Clock and generator are borrowed and must outlive this. The interval begins with the first Step.
+  Batcher(Options options, Ports ports, const base::Clock& clock, base::Random& random);
+  ~Batcher();
+  Batcher(const Batcher&) = delete;
+  Batcher& operator=(const Batcher&) = delete;
+
+  void Start();
+  // Returns when the thread has ended: at once, or after the batch it is making. May be called again.
+  void Stop();
+
+  void Connected();
+  void News();
+  // In force at once: the next batch comes one such interval after the last tick. REQUIRES: positive.
+  void SetInterval(std::chrono::seconds interval);
+
+  // For heartbeats and probes.
+  struct Status {
+    std::chrono::seconds interval{0};
+    std::chrono::milliseconds last_collection{0};  // it took
+    std::string degraded;                          // observe::Observation::degraded of the last
+    base::SteadyTime last_turn{};                  // of the loop; at least one in 10 s while it runs
+  };
+  Status status() const;
+
+  // Makes the batch that is due, if any; returns when the next call is due, unless woken before. Confined to one
+  // thread.
+  base::SteadyTime Step();
+
+ private:
+  void Run();
+  void Collect(bool full);
+
+  // Constant after construction.
+  const Options options_;
+  const Ports ports_;
+  const base::Clock& clock_;
+  base::Random& random_;
+
+  // Confined to the thread of Step.
+  std::optional<base::SteadyTime> began_;
+  std::optional<base::SteadyTime> last_tick_;
+  base::SteadyTime early_from_{};
+  bool wants_full_ = true, has_news_ = false;
+
+  mutable base::Mutex mu_;
+  base::CondVar woken_;
+  bool stop_ ABSL_GUARDED_BY(mu_) = false, wake_ ABSL_GUARDED_BY(mu_) = false;
+  bool connected_ ABSL_GUARDED_BY(mu_) = false, news_ ABSL_GUARDED_BY(mu_) = false;
+  Status status_ ABSL_GUARDED_BY(mu_);
+
+  base::Mutex lifecycle_mu_;  // held while joining
+  std::jthread thread_ ABSL_GUARDED_BY(lifecycle_mu_);
+};
+
+// A random UUID, version 4.
+std::string RandomUuid(base::Random& random);
+
+}  // namespace clusterpulse::collector

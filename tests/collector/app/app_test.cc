@@ -1,0 +1,230 @@
+#include "collector/app/app.h"
+
+#include <thread>
+
+#include <catch2/catch.hpp>
+
+#include "common/http/server.h"
+#include "common/kube/testing/fake_kube_api.h"
+#include "common/survey/survey.h"
+#include "tests/collector/app/loop_hub.h"
+#include "tests/kubesim/fleet.h"
+#include "tests/support/process.h"
+
+namespace clusterpulse::collector {
+namespace {
+
+using namespace std::chrono_literals;
+using kube::FakeKubeApi;
+using kube::Verb;
+
+// The whole collector over a fake cluster and a hub in this process.
+struct Fixture {
+  kube::ObjectStore store;
+  FakeKubeApi* api = nullptr;
+  LoopHub hub;
+  Config config;
+  std::unique_ptr<App> app;
+  std::stop_source stop;
+  absl::Status result = absl::UnknownError("still running");
+  std::jthread thread;
+
+  Fixture() {
+    kubesim::Fleet fleet(store, {.nodes = 3, .pods_per_node = 4, .openshift = true, .operators = 2});
+    REQUIRE(fleet.Seed().ok());
+    config.cluster = "edge-1";
+    config.token = "hunter2";
+    config.metrics_address = config.probe_address = "0";
+    Make();
+  }
+  ~Fixture() { stop.request_stop(); }
+
+  void Make() {
+    Dependencies deps;
+    deps.registry = std::make_unique<telemetry::Registry>();
+    auto fake = std::make_unique<FakeKubeApi>(store);
+    api = fake.get();
+    deps.api = std::move(fake);
+    deps.transport = hub.MakeTransport();
+    app = std::make_unique<App>(config, std::move(deps));
+  }
+  void Start() {
+    thread = std::jthread([this] { result = app->Run(stop.get_token()); });
+  }
+  absl::Status Stop() {
+    stop.request_stop();
+    thread.join();
+    return result;
+  }
+  bool WaitFor(const std::function<bool(const LoopHub::Seen&)>& condition) {
+    return testing::Eventually(15s, [&] { return condition(hub.seen()); });
+  }
+  double Gauge(const std::string& name) {
+    app->registry().Render();
+    return app->registry().Gauges(name, "").With({}).Value();
+  }
+  bool Told(const std::string& line) { return app->Ready().body.find(line) != std::string::npos; }
+};
+
+// The newest value of each scope, as a hub keeps it.
+model::ClusterSnapshot Merge(const std::vector<model::Batch>& batches) {
+  model::ClusterSnapshot all;
+  const auto take = [](auto& to, const auto& from) {
+    if (from) to = from;
+  };
+  for (const model::Batch& batch : batches) {
+    take(all.nodes, batch.snapshot.nodes);
+    take(all.counts, batch.snapshot.counts);
+    take(all.namespaces, batch.snapshot.namespaces);
+    take(all.info, batch.snapshot.info);
+    take(all.operators, batch.snapshot.operators);
+    take(all.cluster_operators, batch.snapshot.cluster_operators);
+  }
+  return all;
+}
+
+TEST_CASE("what the hub gets is the cluster, and an acknowledged batch is let go") {
+  Fixture f;
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) {
+    const model::ClusterSnapshot all = Merge(seen.batches);
+    return all.nodes && all.counts && all.namespaces && all.info && all.operators && all.cluster_operators;
+  }));
+  const LoopHub::Seen seen = f.hub.seen();
+  CHECK(seen.tokens.at(0) == "hunter2");
+  const model::Registration& registration = seen.registrations.at(0);
+  CHECK(registration.cluster == "edge-1");
+  CHECK(registration.instance.size() == 36);
+  CHECK_FALSE(registration.version.empty());
+  for (const model::Batch& batch : seen.batches) {
+    CHECK(batch.cluster == "edge-1");
+    CHECK(batch.interval == 60s);
+  }
+  const model::ClusterSnapshot all = Merge(seen.batches);
+  const auto truth = survey::ReadNodes(*f.api, {});
+  REQUIRE(truth.ok());
+  REQUIRE(all.nodes->size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(all.nodes->at(i).name == truth->nodes[i].name);
+    CHECK(all.nodes->at(i).pods == truth->nodes[i].pods);
+  }
+  CHECK(all.counts->pods == truth->counts.pods);
+  CHECK(all.counts->deployments == 10);
+  CHECK(all.operators->size() == 2);
+  CHECK(all.cluster_operators->size() == 26);
+  CHECK(testing::Eventually(15s, [&] { return f.Gauge("clusterpulse_collector_buffered_batches") == 0; }));
+  CHECK(f.Gauge("clusterpulse_collector_connected") == 1);
+  CHECK(f.app->Ready().ok);
+  CHECK(f.app->Alive().ok);
+  CHECK(f.Told("[+] cluster: ok\n[i] hub: streaming since "));
+  CHECK(f.Told(" with hub-0\n[i] degraded: nothing\n"));
+  CHECK(f.Stop().ok());
+  CHECK(f.hub.seen().closed == 1);
+}
+
+TEST_CASE("a node that turns NotReady is told at once") {
+  Fixture f;
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return Merge(seen.batches).cluster_operators.has_value(); }));
+  REQUIRE(kubesim::SetNodeReady(f.store, "node-2", false).ok());
+  CHECK(f.WaitFor([](const LoopHub::Seen& seen) {
+    const auto nodes = Merge(seen.batches).nodes;
+    return nodes && nodes->at(1).status == model::NodeStatus::kNotReady;
+  }));
+}
+
+TEST_CASE("the hub's wishes are in force at once, and what cannot be is reported") {
+  Fixture f;
+  f.hub.SetConfig({.metric_sources = {"{}", "{}"}, .interval = 2s, .operator_interval = 600s, .hash = "abc"});
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return !seen.reports.empty(); }));
+  CHECK(f.hub.seen().reports[0] ==
+        model::ConfigReport{
+            .hash = "abc",
+            .problems = {"interval of 2 s runs as 5 s", "this version collects no metric sources; 2 left out"}});
+  CHECK(
+      f.WaitFor([](const LoopHub::Seen& seen) { return !seen.batches.empty() && seen.batches.back().interval == 5s; }));
+  // Not asked any more: the own interval again.
+  f.hub.SetConfig({.hash = "def"});
+  const std::size_t before = f.hub.seen().batches.size();
+  f.hub.Drop(absl::UnavailableError("hub is stopping"));
+  CHECK(f.WaitFor(
+      [&](const LoopHub::Seen& seen) { return seen.batches.size() > before && seen.batches.back().interval == 60s; }));
+}
+
+TEST_CASE("every connect brings everything that is known") {
+  Fixture f;
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return Merge(seen.batches).cluster_operators.has_value(); }));
+  REQUIRE(testing::Eventually(15s, [&] { return f.Gauge("clusterpulse_collector_buffered_batches") == 0; }));
+  const std::size_t before = f.hub.seen().batches.size();
+  f.hub.Drop(absl::UnavailableError("hub is stopping"));
+  CHECK(f.WaitFor([&](const LoopHub::Seen& seen) {
+    const model::ClusterSnapshot all =
+        Merge({seen.batches.begin() + static_cast<std::ptrdiff_t>(before), seen.batches.end()});
+    return all.nodes && all.counts && all.namespaces && all.info && all.operators && all.cluster_operators;
+  }));
+}
+
+TEST_CASE("a hub that is away makes nothing unready, is told by the probe, and misses nothing") {
+  Fixture f;
+  f.hub.Refuse(absl::UnavailableError("connection refused"));
+  f.Start();
+  CHECK(testing::Eventually(15s, [&] {
+    return f.app->Ready().ok && f.Told("UNAVAILABLE: connection refused") &&
+           f.Gauge("clusterpulse_collector_buffered_batches") > 0;
+  }));
+  CHECK(f.app->Alive().ok);
+  CHECK(f.Told("[i] hub: "));
+  f.hub.Refuse(absl::OkStatus());
+  CHECK(f.WaitFor([](const LoopHub::Seen& seen) { return !seen.batches.empty() && seen.batches.front().seq >= 1; }));
+  CHECK(testing::Eventually(15s, [&] { return f.Gauge("clusterpulse_collector_buffered_batches") == 0; }));
+}
+
+TEST_CASE("a cluster that cannot be read makes it unready, not dead") {
+  Fixture f;
+  f.api->FailNext(Verb::kList, "pods", absl::PermissionDeniedError("no access"), FakeKubeApi::kForever);
+  f.Start();
+  CHECK(testing::Eventually(15s, [&] { return f.Told("[-] cluster: PERMISSION_DENIED: pods: no access"); }));
+  CHECK_FALSE(f.app->Ready().ok);
+  CHECK(f.app->Alive().ok);
+  CHECK(f.Stop().ok());  // while it waits for the first sync
+}
+
+TEST_CASE("a token from a file is read anew at each connect") {
+  testing::TempDir dir;
+  Fixture f;
+  f.config.token.clear();
+  f.config.token_file = dir.File("token");
+  testing::WriteFile(f.config.token_file, "first\n");
+  f.Make();
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return !seen.batches.empty(); }));
+  testing::WriteFile(f.config.token_file, "second\n");
+  f.hub.Drop(absl::UnavailableError("x"));
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return seen.tokens.size() == 2; }));
+  CHECK(f.hub.seen().tokens == std::vector<std::string>{"first", "second"});
+}
+
+TEST_CASE("an address that is taken ends the start") {
+  const auto other = http::Server::Start({.address = "127.0.0.1:0"}, {});
+  REQUIRE(other.ok());
+  Fixture f;
+  f.config.metrics_address = fmt::format("127.0.0.1:{}", (*other)->port());
+  f.Make();
+  const absl::Status status = f.app->Run({});
+  CHECK(status.code() == absl::StatusCode::kUnavailable);
+  CHECK(base::Message(status).find("serving metrics on 127.0.0.1:") == 0);
+}
+
+TEST_CASE("a stop during everything is a clean one") {
+  for (const auto delay : {0ms, 1ms, 5ms, 20ms}) {
+    Fixture f;
+    f.Start();
+    testing::Eventually(delay, [] { return false; });
+    CHECK(f.Stop().ok());
+  }
+}
+
+}  // namespace
+}  // namespace clusterpulse::collector

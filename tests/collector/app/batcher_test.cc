@@ -1,0 +1,291 @@
+#include "collector/app/batcher.h"
+
+#include <atomic>
+#include <set>
+
+#include <catch2/catch.hpp>
+
+#include "common/base/testing/manual_clock.h"
+
+namespace clusterpulse::collector {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Made {
+  std::chrono::milliseconds at;  // since the start
+  bool full;
+  bool operator==(const Made&) const = default;
+};
+std::ostream& operator<<(std::ostream& out, const Made& made) {
+  return out << made.at.count() << (made.full ? " full" : "");
+}
+
+struct Fixture {
+  base::ManualClock clock;
+  base::SeededRandom random{1};
+  bool synced = true, connected = true;
+  observe::Observation observation;
+  std::chrono::milliseconds observing{0};  // it takes
+  std::vector<bool> asked_full;
+  std::vector<model::Batch> batches;
+  std::vector<Made> made;
+  const base::SteadyTime start = clock.Steady();
+  Batcher batcher{
+      {.cluster = "edge-1", .interval = 30s},
+      {.has_synced = [this] { return synced; },
+       .is_connected = [this] { return connected; },
+       .observe =
+           [this](bool full) {
+             asked_full.push_back(full);
+             clock.AdvanceBy(observing);
+             return observation;
+           },
+       .deliver =
+           [this](model::Batch batch, bool full) {
+             made.push_back({std::chrono::duration_cast<std::chrono::milliseconds>(clock.Steady() - start), full});
+             batches.push_back(std::move(batch));
+           }},
+      clock,
+      random};
+
+  Fixture() { observation.snapshot.namespaces = {"default"}; }
+  // Steps when the batcher asks to, for so long.
+  void RunFor(std::chrono::milliseconds time) {
+    const base::SteadyTime end = clock.Steady() + time;
+    while (true) {
+      const base::SteadyTime next = batcher.Step();
+      if (next > end) break;
+      clock.AdvanceBy(next - clock.Steady());
+    }
+    clock.AdvanceBy(end - clock.Steady());
+  }
+  std::vector<Made> Take() { return std::exchange(made, {}); }
+};
+
+TEST_CASE("a batch each interval: the first at once and full") {
+  Fixture f;
+  f.RunFor(65s);
+  CHECK(f.Take() == std::vector<Made>{{0ms, true}, {30s, false}, {60s, false}});
+  std::set<std::string> ids;
+  for (const model::Batch& batch : f.batches) {
+    CHECK(batch.cluster == "edge-1");
+    CHECK(batch.interval == 30s);
+    CHECK(batch.snapshot.namespaces == std::vector<std::string>{"default"});
+    ids.insert(batch.id);
+  }
+  CHECK(ids.size() == 3);
+  CHECK(f.batches[1].collected_at - f.batches[0].collected_at == 30s);
+  CHECK(f.asked_full == std::vector<bool>{true, false, false});
+}
+
+TEST_CASE("ticks neither drift nor pile up") {
+  Fixture f;
+  f.observing = 700ms;  // late by the work and by the scheduler
+  f.batcher.Step();
+  for (int i = 1; i <= 3; ++i) {
+    f.clock.AdvanceBy(30s * i + 3ms * i - (f.clock.Steady() - f.start));
+    f.batcher.Step();
+  }
+  CHECK(f.Take() == std::vector<Made>{{700ms, true}, {30703ms, false}, {60706ms, false}, {90709ms, false}});
+  // The machine slept: one batch, then on with the old grid.
+  f.clock.AdvanceBy(170s - (f.clock.Steady() - f.start));
+  f.observing = 0ms;
+  f.RunFor(15s);
+  CHECK(f.Take() == std::vector<Made>{{170s, false}, {180s, false}});
+}
+
+TEST_CASE("a connect brings a full batch at once, and the ticks go on") {
+  Fixture f;
+  f.RunFor(10s);
+  f.Take();
+  f.batcher.Connected();
+  f.RunFor(25s);
+  CHECK(f.Take() == std::vector<Made>{{10s, true}, {30s, false}});
+  f.batcher.Connected();
+  f.batcher.Connected();  // two before it came around: one batch
+  f.RunFor(1s);
+  CHECK(f.Take() == std::vector<Made>{{35s, true}});
+}
+
+TEST_CASE("news brings an early batch at once, then at most one in two seconds") {
+  Fixture f;
+  f.RunFor(5s);
+  f.Take();
+  f.batcher.News();
+  CHECK(f.batcher.Step() == f.start + 30s);
+  CHECK(f.Take() == std::vector<Made>{{5s, false}});
+  f.clock.AdvanceBy(500ms);
+  f.batcher.News();
+  CHECK(f.batcher.Step() == f.start + 7s);
+  f.batcher.News();
+  f.RunFor(5s);
+  CHECK(f.Take() == std::vector<Made>{{7s, false}});
+  // Constant news.
+  for (int i = 0; i < 99; ++i) {
+    f.batcher.News();
+    f.RunFor(100ms);
+  }
+  CHECK(f.Take() ==
+        std::vector<Made>{{10500ms, false}, {12500ms, false}, {14500ms, false}, {16500ms, false}, {18500ms, false}});
+}
+
+TEST_CASE("news that another batch carries makes no batch of its own") {
+  Fixture f;
+  f.RunFor(1s);
+  f.batcher.News();
+  f.RunFor(500ms);
+  f.Take();
+  f.batcher.News();  // held back until 3 s
+  f.batcher.Connected();
+  f.RunFor(10s);
+  CHECK(f.Take() == std::vector<Made>{{1500ms, true}});
+}
+
+TEST_CASE("right after a tick news is still told at once") {
+  Fixture f;
+  f.RunFor(30s);
+  f.Take();
+  f.RunFor(100ms);
+  f.Take();
+  f.batcher.News();
+  f.RunFor(1s);
+  CHECK(f.Take() == std::vector<Made>{{30100ms, false}});
+}
+
+TEST_CASE("while disconnected there is a batch each interval and none early") {
+  Fixture f;
+  f.connected = false;
+  f.RunFor(1s);
+  f.Take();
+  for (int i = 0; i < 60; ++i) {
+    f.batcher.News();
+    f.RunFor(1s);
+  }
+  CHECK(f.Take() == std::vector<Made>{{30s, false}, {60s, false}});
+  f.connected = true;
+  f.batcher.Connected();
+  f.RunFor(5s);
+  CHECK(f.Take() == std::vector<Made>{{61s, true}});
+}
+
+TEST_CASE("another interval is in force at once and counts from the last tick") {
+  struct Case {
+    std::string name;
+    std::chrono::seconds interval;
+    std::vector<Made> made;
+  };
+  const std::vector<Case> cases = {
+      {"shorter, already past", 5s, {{10s, false}, {15s, false}, {20s, false}}},
+      {"shorter, still to come", 12s, {{12s, false}}},
+      {"longer", 120s, {}},
+      {"the same", 30s, {}},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      Fixture f;
+      f.RunFor(10s);
+      f.Take();
+      f.batcher.SetInterval(c.interval);
+      CHECK(f.batcher.status().interval == c.interval);
+      f.RunFor(11s);
+      CHECK(f.Take() == c.made);
+      if (!c.made.empty()) CHECK(f.batches.back().interval == c.interval);
+    }
+  }
+}
+
+TEST_CASE("the first batch waits for the first sync, but not for ever") {
+  Fixture f;
+  f.synced = false;
+  f.batcher.Connected();
+  f.batcher.News();
+  f.RunFor(59s);
+  CHECK(f.Take().empty());
+  SECTION("it comes") {
+    f.synced = true;
+    f.RunFor(29s);
+    CHECK(f.Take() == std::vector<Made>{{59s, true}});
+  }
+  SECTION("it does not come: what is there is sent") {
+    f.RunFor(40s);
+    CHECK(f.Take() == std::vector<Made>{{60s, true}, {90s, false}});
+  }
+}
+
+TEST_CASE("nothing known is no batch") {
+  Fixture f;
+  f.observation = {.degraded = "nodes: not listed yet"};
+  f.RunFor(70s);
+  CHECK(f.Take().empty());
+  CHECK(f.asked_full.size() == 3);
+  CHECK(f.batcher.status().degraded == "nodes: not listed yet");
+}
+
+TEST_CASE("a batch that had to leave something out is not called full") {
+  Fixture f;
+  f.observation.is_complete = false;
+  f.batcher.Step();
+  CHECK(f.Take() == std::vector<Made>{{0ms, false}});
+}
+
+TEST_CASE("the status tells the last collection and that the loop turns") {
+  Fixture f;
+  f.observing = 42ms;
+  f.observation.degraded = "pods: no access";
+  f.batcher.Step();
+  CHECK(f.batcher.status().last_collection == 42ms);
+  CHECK(f.batcher.status().degraded == "pods: no access");
+  CHECK(f.batcher.status().last_turn == f.start);
+  f.observation.degraded.clear();
+  f.clock.AdvanceBy(30s);
+  f.batcher.Step();
+  CHECK(f.batcher.status().degraded.empty());
+  CHECK(f.batcher.status().last_turn == f.start + 30042ms);
+}
+
+TEST_CASE("the thread wakes for a connect and ends at once") {
+  base::SeededRandom random(2);
+  std::atomic<int> delivered = 0;
+  Batcher batcher({.cluster = "c", .interval = 3600s},
+                  {.has_synced = [] { return true; },
+                   .is_connected = [] { return true; },
+                   .observe =
+                       [](bool) {
+                         observe::Observation observation;
+                         observation.snapshot.namespaces.emplace();
+                         return observation;
+                       },
+                   .deliver =
+                       [&](model::Batch, bool) {
+                         ++delivered;
+                         delivered.notify_all();
+                       }},
+                  base::SystemClock(), random);
+  batcher.Start();
+  batcher.Start();
+  delivered.wait(0);
+  batcher.Connected();
+  delivered.wait(1);
+  batcher.News();
+  delivered.wait(2);
+  batcher.Stop();
+  batcher.Stop();
+  CHECK(delivered == 3);
+}
+
+TEST_CASE("ids are version 4 UUIDs") {
+  base::SeededRandom random(3);
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = RandomUuid(random);
+    CAPTURE(id);
+    REQUIRE(id.size() == 36);
+    CHECK(id[14] == '4');
+    CHECK(std::string("89ab").find(id[19]) != std::string::npos);
+    CHECK(id.find_first_not_of("0123456789abcdef-") == std::string::npos);
+    for (const std::size_t dash : {8, 13, 18, 23}) CHECK(id[dash] == '-');
+  }
+}
+
+}  // namespace
+}  // namespace clusterpulse::collector
