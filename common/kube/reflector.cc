@@ -316,9 +316,8 @@ void Reflector::OnFailure(std::string_view what, const absl::Status& why) {
   if (lasting) failure_logged_ = now;
   const log::Level level = lasting ? log::Level::kWarn : log::Level::kDebug;
   if (!options_.log.Enabled(level)) return;
-  options_.log.Write(
-      level, what,
-      {{"resource", options_.resource.plural}, {"error", log::ToText(why)}, {"failures", failures}});
+  options_.log.Write(level, what,
+                     {{"resource", options_.resource.plural}, {"error", log::ToText(why)}, {"failures", failures}});
 }
 
 void Reflector::OnGood() {

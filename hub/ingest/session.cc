@@ -21,7 +21,7 @@ constexpr minutes kUpstreamAdmissionLimit{5};
 constexpr seconds kRecheckInterval{30};
 constexpr minutes kLimitShown{5};
 constexpr milliseconds kHeldPoll{250};
-constexpr seconds kAbortAfter{5};      // a peer that does not take the status
+constexpr seconds kAbortAfter{5};  // a peer that does not take the status
 // The end of a stream is written within that time, or given up; when the hub stops it has less.
 constexpr seconds kEndWriteLimit{30}, kLastWriteLimit{5};
 

@@ -47,11 +47,11 @@ int Run(const Options& options) {
       return 1;
     }
   }
-  auto hub = ChildProcess::Start({.argv = {hub_binary, "--metrics-bind-address=0", "--health-probe-bind-address=0",
-                                           "--ingester-enabled=false"},
-                                  .env = env,
-                                  .unset = {"REDIS_HOST"},
-                                  .output = dir.File("hub.log")});
+  auto hub = ChildProcess::Start(
+      {.argv = {hub_binary, "--metrics-bind-address=0", "--health-probe-bind-address=0", "--ingester-enabled=false"},
+       .env = env,
+       .unset = {"REDIS_HOST"},
+       .output = dir.File("hub.log")});
   if (!hub.ok()) return 1;
   // Counts rows that say Connected.
   const auto connected = [&] {

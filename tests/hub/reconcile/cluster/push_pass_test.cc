@@ -158,7 +158,7 @@ TEST_CASE("a connected collector and its data are reported, and nothing is pulle
   CHECK(f.CallsToCluster() == 0);
 
   f.Live(300s);
-  CHECK(f.Beat() == ApplyResult::kApplied);  // the leader never took the data over
+  CHECK(f.Beat() == ApplyResult::kApplied);                             // the leader never took the data over
   CHECK(f.StoreEvents("a") == Words{"unknown", "unknown", "healthy"});  // waits, connected, data
   CHECK(f.data.ReadPosition("a")->instance == "i1");
   CHECK(f.data.ReadPosition("a")->state_seq == f.seq);
