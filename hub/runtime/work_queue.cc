@@ -60,6 +60,13 @@ bool KeyQueue::AddAfter(const kube::ObjectKey& key, nanoseconds delay, base::Ste
   return true;
 }
 
+void KeyQueue::DropDelayed(const kube::ObjectKey& key) {
+  const auto known = delayed_by_key_.find(key);
+  if (known == delayed_by_key_.end()) return;
+  delayed_.erase(known->second);
+  delayed_by_key_.erase(known);
+}
+
 int KeyQueue::PopReady(base::SteadyTime now) {
   int added = 0;
   while (!delayed_.empty() && delayed_.begin()->first <= now) {
@@ -174,6 +181,7 @@ void WorkQueue::AddRateLimited(const kube::ObjectKey& key) {
 void WorkQueue::Forget(const kube::ObjectKey& key) {
   base::MutexLock lock(mu_);
   limiter_.Forget(key);
+  queue_.DropDelayed(key);
 }
 
 int WorkQueue::Retries(const kube::ObjectKey& key) const {

@@ -57,6 +57,8 @@ class KeyQueue {
   // Adds it at `now + delay`; at once when that is not positive. Of two delayed adds of a key the earlier one stays.
   // True when NextReady or the queue changed.
   bool AddAfter(const kube::ObjectKey& key, std::chrono::nanoseconds delay, base::SteadyTime now);
+  // Drops the delayed add of the key, if there is one.
+  void DropDelayed(const kube::ObjectKey& key);
   // Adds the delayed keys whose time has come and returns how many were not waiting before.
   int PopReady(base::SteadyTime now);
   // When PopReady has something to do next.
@@ -109,6 +111,8 @@ class WorkQueue {
   void AddAfter(const kube::ObjectKey& key, std::chrono::nanoseconds delay);
   // AddAfter with the wait the RetryLimiter gives.
   void AddRateLimited(const kube::ObjectKey& key);
+  // A pass succeeded: the key's failures and its delayed add are dropped, so that what earlier passes asked for does
+  // not come after what this one found.
   void Forget(const kube::ObjectKey& key);
   int Retries(const kube::ObjectKey& key) const;
 

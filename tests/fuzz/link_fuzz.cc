@@ -3,43 +3,21 @@
 // byte that chooses it and what it needs.
 #include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <variant>
 
 #include "collector/link/link_machine.h"
 #include "common/base/testing/manual_clock.h"
 #include "tests/collector/link/scripted_transport.h"
+#include "tests/fuzz/input.h"
 
 namespace {
 
 using namespace clusterpulse;
 
-class Input {
- public:
-  explicit Input(std::string_view bytes) : rest_(bytes) {}
-  bool empty() const { return rest_.empty(); }
-  std::uint8_t Byte() {
-    if (rest_.empty()) return 0;
-    const auto byte = static_cast<std::uint8_t>(rest_.front());
-    rest_.remove_prefix(1);
-    return byte;
-  }
-  std::string_view Bytes(std::size_t count) {
-    const std::string_view out = rest_.substr(0, count);
-    rest_.remove_prefix(out.size());
-    return out;
-  }
-
- private:
-  std::string_view rest_;
-};
-
-void Require(bool ok) {
-  if (!ok) std::abort();
-}
+using fuzz::Input;
+using fuzz::Require;
 
 class Link : private link::HubTransport::Events {
  public:
