@@ -2,6 +2,8 @@
 SHELL := /bin/bash
 BUILD ?= build
 JOBS ?= $(shell nproc)
+# What `make build` builds; empty: everything.
+TARGETS ?=
 # Seconds each fuzz target runs in `make fuzz`; rounds of `make soak`.
 FUZZ_SECONDS ?= 60
 SOAK_ROUNDS ?= 10
@@ -18,7 +20,7 @@ deps: ## install the Debian packages the build needs
 build: deps ## build everything; programs land in build/bin/
 	@mkdir -p $(BUILD)
 	@cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo > $(BUILD)/configure.log || { cat $(BUILD)/configure.log; exit 1; }
-	@cmake --build $(BUILD) -j $(JOBS)
+	@cmake --build $(BUILD) -j $(JOBS) $(if $(TARGETS),--target $(TARGETS))
 
 test: ## run every test against the real parts (Redis, etcd + kube-apiserver, TLS, signals); ends with ctest's summary
 	@scripts/install-deps.sh test
@@ -53,7 +55,7 @@ bench: ## run the benchmarks and print their ratios (docs/benchmarks.md)
 	@scripts/bench.sh $(BUILD)
 
 demo: ## a simulated fleet and the hub on this machine; DEMO_SECONDS=N ends by itself
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build TARGETS="clusterpulse-hub clusterpulse-collector kubesim"
 	@deploy/demo/demo.sh $(BUILD)/bin
 
 clean: ## remove what was built (not the cache under ~/.cache/clusterpulse)
