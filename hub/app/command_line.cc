@@ -101,8 +101,13 @@ int Connect(Args args, Process& process) {
                    }
                    ASSIGN_OR_RETURN(kube::ConnectionConfig target,
                                     kube::LoadConnectionConfig({.kubeconfig = tool.from, .context = tool.context}));
-                   return ConnectCluster(api, {.ns = tool.ns, .name = name, .target = std::move(target)}, process.out,
-                                         stop);
+                   return ConnectCluster(api,
+                                         {.ns = tool.ns,
+                                          .name = name,
+                                          .target = std::move(target),
+                                          .push = tool.push,
+                                          .ingester_address = tool.ingester_address},
+                                         process.out, stop);
                  });
 }
 

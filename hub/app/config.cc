@@ -334,6 +334,13 @@ std::vector<Option> ConnectOptions(ToolConfig& c) {
                      .help = "kubeconfig of the managed cluster; its token and CA become the connection's Secret"});
   options.push_back(
       {.flag = "context", .target = &c.context, .help = "context of that kubeconfig instead of its current one"});
+  options.push_back({.flag = "push",
+                     .target = &c.push,
+                     .help = "a collector in the cluster sends (push mode); without it the hub reads the cluster"});
+  options.push_back({.flag = "ingester-address",
+                     .target = &c.ingester_address,
+                     .help = "host:port at which that collector reaches the hub",
+                     .default_text = "INGESTER_PUBLIC_ADDRESS of the hub"});
   return options;
 }
 

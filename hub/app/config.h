@@ -68,6 +68,8 @@ struct ToolConfig {
   std::string output = "table";
   std::chrono::seconds timeout{60};
   std::string from, context;  // connect: the managed cluster's kubeconfig
+  bool push = false;
+  std::string ingester_address;
 };
 
 // The tables; rows point into `config`, which must outlive them.

@@ -2,6 +2,7 @@
 
 #include "common/base/status.h"
 #include "common/json/value.h"
+#include "hub/reconcile/cluster/token_secret.h"
 
 namespace clusterpulse::app {
 namespace {
@@ -28,11 +29,8 @@ absl::Status Apply(kube::KubeApi& hub, const kube::ResourceType& type, const Con
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::Status ConnectCluster(kube::KubeApi& hub, const ConnectRequest& request, std::ostream& out,
-                            std::stop_token stop) {
-  const kube::ConnectionConfig& target = request.target;
+// The token with which the hub may read the cluster.
+absl::StatusOr<std::string> TokenOf(const kube::ConnectionConfig& target) {
   std::string token = target.token;
   if (!target.token_file.empty()) {
     ASSIGN_OR_RETURN(token, kube::ReadSmallFile(target.token_file, 64 << 10));
@@ -47,13 +45,36 @@ absl::Status ConnectCluster(kube::KubeApi& hub, const ConnectRequest& request, s
     return base::InvalidArgument("{} sets {}, which a ClusterConnection cannot express", target.source,
                                  target.proxy_url.empty() ? "tls-server-name" : "proxy-url");
   }
+  return token;
+}
+
+}  // namespace
+
+absl::Status ConnectCluster(kube::KubeApi& hub, const ConnectRequest& request, std::ostream& out,
+                            std::stop_token stop) {
+  const kube::ConnectionConfig& target = request.target;
   const std::string secret = request.name + "-credentials";
-  RETURN_IF_ERROR(Apply(hub, kube::kSecrets, request, secret,
-                        {{"type", "Opaque"}, {"stringData", SecretData(target, token)}}, out, stop));
-  return Apply(hub, kube::kClusterConnections, request, request.name,
-               {{"spec", json::Value::Object{{"endpoint", target.server},
-                                             {"credentialsRef", json::Value::Object{{"name", secret}}}}}},
-               out, stop);
+  const absl::StatusOr<std::string> token = TokenOf(target);
+  if (token.ok()) {
+    RETURN_IF_ERROR(Apply(hub, kube::kSecrets, request, secret,
+                          {{"type", "Opaque"}, {"stringData", SecretData(target, *token)}}, out, stop));
+  } else if (request.push) {
+    out << "no Secret applied; only with one the hub can read the cluster while its collector is lost: "
+        << base::Message(token.status()) << "\n";
+  } else {
+    return token.status();
+  }
+  json::Value::Object spec{{"endpoint", target.server},
+                           {"credentialsRef", json::Value::Object{{"name", secret}}},
+                           {"collectionMode", request.push ? "push" : "pull"}};
+  if (!request.ingester_address.empty()) spec.emplace("ingesterAddress", request.ingester_address);
+  RETURN_IF_ERROR(Apply(hub, kube::kClusterConnections, request, request.name, {{"spec", std::move(spec)}}, out, stop));
+  if (request.push) {
+    out << "next: run a collector in the cluster (deploy/samples/collector.yaml) with CLUSTER_NAME=" << request.name
+        << " and the token of Secret " << reconcile::TokenSecretKey({request.ns, request.name}).ToString()
+        << ", which the hub makes\n";
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace clusterpulse::app

@@ -245,10 +245,32 @@ TEST_CASE("connect makes a Secret and a connection out of a kubeconfig, as often
   const json::Value connection = f.Connection("default", "harbour");
   CHECK(connection["spec"]["endpoint"].StringOr() == "https://10.0.0.7:6443");
   CHECK(connection["spec"]["credentialsRef"]["name"].StringOr() == "harbour-credentials");
+  CHECK(connection["spec"]["collectionMode"].StringOr() == "pull");
   kubeconfig("token: second");
   CHECK(f.Execute({"connect", "harbour", "--from", path, "--namespace=default"}) == 0);
 
+  // To push mode and back.
+  CHECK(f.Execute({"connect", "harbour", "--from", path, "--namespace=default", "--push",
+                   "--ingester-address=hub.example:9443"}) == 0);
+  CHECK(f.out.str() ==
+        "Secret default/harbour-credentials applied\n"
+        "ClusterConnection default/harbour applied\n"
+        "next: run a collector in the cluster (deploy/samples/collector.yaml) with CLUSTER_NAME=harbour and the token "
+        "of Secret default/harbour-collector-token, which the hub makes\n");
+  const json::Value spec = f.Connection("default", "harbour")["spec"];
+  CHECK(spec["collectionMode"].StringOr() == "push");
+  CHECK(spec["ingesterAddress"].StringOr() == "hub.example:9443");
+  CHECK(f.Execute({"connect", "harbour", "--from", path, "--namespace=default"}) == 0);
+  CHECK(f.Connection("default", "harbour")["spec"]["collectionMode"].StringOr() == "pull");
+
+  // The hub needs no credentials of a cluster that pushes.
   kubeconfig("username: a, password: b");
+  CHECK(f.Execute({"connect", "quay", "--from", path, "--namespace=default", "--push"}) == 0);
+  CHECK(f.out.str().find(
+            "no Secret applied; only with one the hub can read the cluster while its collector is lost: ") == 0);
+  CHECK(f.Connection("default", "quay")["spec"]["collectionMode"].StringOr() == "push");
+  CHECK(kube::IsNotFound(f.kube.Get(kube::kSecrets, {"default", "quay-credentials"}, {}).status()));
+
   CHECK(f.Execute({"connect", "harbour", "--from", path}) == 1);
   CHECK(f.err.str().find("has no bearer token") != std::string::npos);
   CHECK(f.Execute({"connect", "--from", path}) == 1);
