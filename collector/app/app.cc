@@ -18,14 +18,11 @@ namespace {
 constexpr const char* kPrefix = "clusterpulse_collector";
 // The batcher comes around every 10 s and makes a batch in milliseconds.
 constexpr auto kBatcherSilence = std::chrono::seconds(120);
-// Each request has a deadline; those of hundreds of operators add up.
-constexpr auto kInventorySilence = std::chrono::seconds(1800);
-
-absl::Status CheckTurn(base::SteadyTime last, base::SteadyTime now, std::chrono::seconds limit) {
-  const auto silence = std::chrono::duration_cast<std::chrono::seconds>(now - last);
-  if (silence <= limit) return absl::OkStatus();
-  return base::MakeStatus(absl::StatusCode::kDeadlineExceeded, "no sign of life for {} s", silence.count());
-}
+// One request for each operator, of up to 30 s: some hundred slow answers of a server in trouble, which a restart of
+// ours would only load more.
+constexpr auto kInventorySilence = std::chrono::seconds(7200);
+// The link comes around every minute; a token file may be slow to read.
+constexpr auto kLinkSilence = std::chrono::seconds(300);
 
 // What the hub asks for, or else the collector's own, within bounds. 0: the hub does not ask.
 std::chrono::seconds Bounded(std::string_view name, std::chrono::seconds wanted, std::chrono::seconds own,
@@ -65,22 +62,27 @@ App::App(const Config& config, Dependencies dependencies)
                                                                   .registry = deps_.registry.get(),
                                                                   .clock = deps_.clock,
                                                                   .random = deps_.random});
-  batcher_.emplace(
-      Batcher::Options{.cluster = config_.cluster, .interval = config_.interval},
-      Batcher::Ports{.has_synced = [this] { return observer_->HasSynced(); },
-                     .is_connected = [this] { return link_->status().state == link::LinkState::kStreaming; },
-                     .observe = [this](bool full) { return observer_->Observe(full); },
-                     .deliver =
-                         [this](model::Batch batch, bool full) {
-                           outbox_.Add(std::move(batch), full);
-                           link_->BatchAdded();
-                         }},
-      *deps_.clock, *deps_.random);
+  batcher_.emplace(Batcher::Options{.cluster = config_.cluster, .interval = config_.interval},
+                   Batcher::Ports{.is_current = [this] { return observer_->Status().ok(); },
+                                  .is_connected =
+                                      [this] {
+                                        const link::LinkState state = link_->status().state;
+                                        return state == link::LinkState::kStreaming ||
+                                               state == link::LinkState::kWaiting;
+                                      },
+                                  .is_pending = [this] { return outbox_.IsNewestPending(); },
+                                  .observe = [this](bool full) { return observer_->Observe(full); },
+                                  .deliver =
+                                      [this](model::Batch batch, bool full) {
+                                        outbox_.Add(std::move(batch), full);
+                                        link_->BatchAdded();
+                                      }},
+                   *deps_.clock, *deps_.random);
   link::LinkOptions options = MakeLinkOptions();
   if (deps_.transport == nullptr) deps_.transport = link::MakeGrpcTransport(options);
   link_.emplace(
       std::move(options),
-      link::LinkCallbacks{.on_connected = [this] { batcher_->Connected(); },
+      link::LinkCallbacks{.on_full_batch = [this] { batcher_->Connected(); },
                           .on_config = [this](const model::CollectorConfig& wanted) { return Configure(wanted); },
                           .heartbeat = [this] { return MakeHeartbeat(); }},
       outbox_, std::move(deps_.transport), *deps_.clock, *deps_.random, deps_.log, deps_.registry.get());
@@ -102,14 +104,18 @@ link::LinkOptions App::MakeLinkOptions() const {
 }
 
 void App::AddChecks() {
-  alive_.Add("batches",
-             [this] { return CheckTurn(batcher_->status().last_turn, deps_.clock->Steady(), kBatcherSilence); });
-  alive_.Add("inventory",
-             [this] { return CheckTurn(observer_->last_inventory_turn(), deps_.clock->Steady(), kInventorySilence); });
-  ready_.Add("cluster", [this] { return observer_->SyncStatus(); });
+  const auto add = [this](const char* name, std::chrono::seconds silence, std::function<base::SteadyTime()> last_turn) {
+    alive_.Add(name, [this, silence, last_turn = std::move(last_turn)] {
+      return app::CheckTurn(last_turn(), deps_.clock->Steady(), silence);
+    });
+  };
+  add("batches", kBatcherSilence, [this] { return batcher_->status().last_turn; });
+  add("inventory", kInventorySilence, [this] { return observer_->last_inventory_turn(); });
+  add("link", kLinkSilence, [this] { return link_->status().last_turn; });
+  ready_.Add("cluster", [this] { return observer_->Status(); });
   ready_.AddNote("hub", [this] { return DescribeLink(); });
   ready_.AddNote("degraded", [this] {
-    const std::string degraded = batcher_->status().degraded;
+    const std::string degraded = observer_->Degraded();
     return degraded.empty() ? "nothing" : degraded;
   });
 }
@@ -142,7 +148,7 @@ model::Heartbeat App::MakeHeartbeat() const {
   model::Heartbeat heartbeat;
   heartbeat.uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock->Steady() - start_);
   heartbeat.last_collection = batches.last_collection;
-  heartbeat.degraded = batches.degraded;
+  heartbeat.degraded = observer_->Degraded();
   heartbeat.interval = batches.interval;
   return heartbeat;
 }

@@ -47,8 +47,8 @@ absl::StatusOr<Dependencies> MakeDependencies(const Config& config, const kube::
 //          '--------- news -----------^ ^------------ connected, interval ---------'
 //
 // Started in the order probes, metrics, observer, link, batcher; stopped the other way round, so that probes answer
-// from the first moment to the last and what was sent can still be acknowledged. Alive while its loops turn; ready once
-// the cluster was read. A hub that is away is told by /readyz, and makes nothing unready.
+// from the first moment to the last and what is kept can still be sent and acknowledged. Alive while its loops turn;
+// ready while the cluster can be read. A hub that is away is told by /readyz, and makes nothing unready.
 //
 // Thread-safe: Run is called once, the rest from any thread.
 class App {

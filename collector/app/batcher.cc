@@ -9,7 +9,8 @@
 namespace clusterpulse::collector {
 namespace {
 
-constexpr std::chrono::milliseconds kSyncPoll{100};
+constexpr std::chrono::milliseconds kPoll{100};  // what others know and do not tell
+constexpr std::chrono::seconds kUnreadPoll{1};   // while something of the cluster cannot be read
 constexpr std::chrono::nanoseconds kLongestSleep = std::chrono::seconds(10);
 
 }  // namespace
@@ -83,11 +84,15 @@ base::SteadyTime Batcher::Step() {
     status_.last_turn = now;
   }
   if (!began_) began_ = now;
-  if (!last_tick_ && !ports_.has_synced() && now - *began_ < options_.first_limit) return now + kSyncPoll;
+  const bool is_current = ports_.is_current();
+  if (!last_tick_ && !is_current && now - *began_ < options_.first_limit) return now + kPoll;
 
+  has_news_ |= is_current && !was_current_;
+  was_current_ = is_current;
   if (has_news_ && !ports_.is_connected()) has_news_ = false;
   const bool is_tick = !last_tick_ || now >= *last_tick_ + interval;
-  const bool is_early = has_news_ && now >= early_from_;
+  const bool is_held_back = has_news_ && now >= early_from_ && ports_.is_pending();
+  const bool is_early = has_news_ && now >= early_from_ && !is_held_back;
   if (is_tick || wants_full_ || is_early) {
     Collect(wants_full_);
     if (!last_tick_) {
@@ -99,8 +104,9 @@ base::SteadyTime Batcher::Step() {
     }
     wants_full_ = has_news_ = false;  // whatever made it, it carries the news
   }
-  const base::SteadyTime next_tick = *last_tick_ + interval;
-  return has_news_ ? std::min(next_tick, early_from_) : next_tick;
+  base::SteadyTime next = *last_tick_ + interval;
+  if (has_news_) next = std::min(next, is_held_back ? now + kPoll : early_from_);
+  return is_current ? next : std::min(next, now + kUnreadPoll);
 }
 
 void Batcher::Collect(bool full) {
@@ -113,7 +119,6 @@ void Batcher::Collect(bool full) {
   {
     base::MutexLock lock(mu_);
     batch.interval = status_.interval;
-    status_.degraded = std::move(observation.degraded);
     status_.last_collection = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Steady() - start);
   }
   batch.snapshot = std::move(observation.snapshot);

@@ -16,11 +16,12 @@ namespace clusterpulse::collector {
 
 // Decides when a batch is made:
 //   - one each interval, connected or not, on ticks that do not drift (those missed are skipped);
-//   - a full one at once when the hub was connected;
+//   - a full one at once when the hub was connected or needs state anew (Connected);
 //   - an early one at once when there is news, then at most one per early_gap. Not while disconnected: it would only
-//   push
-//     older ones out of the buffer, and the next connect brings a full one anyway.
-// The first waits until the cluster has been read, or for first_limit. One without any content is not handed on.
+//     push older ones out of the buffer, and the next connect brings a full one anyway. Nor while the hub has not taken
+//     the last one: for the same reason the news waits.
+// The first waits until the cluster has been read, or for first_limit; when the rest is read after that, or can be read
+// again, it is news. A batch without any content is not handed on.
 //
 // Connected, News and SetInterval only take note and wake the thread; they come from any. Start and Stop run Step on a
 // thread of its own; without Start the owner calls Step, as tests do.
@@ -33,7 +34,10 @@ class Batcher {
     std::chrono::milliseconds first_limit{60000};
   };
   struct Ports {
-    std::function<bool()> has_synced, is_connected;
+    // All of the cluster is known as it is now; asked at every turn.
+    std::function<bool()> is_current;
+    // There is a stream to the hub; the last batch still waits to be taken by it.
+    std::function<bool()> is_connected, is_pending;
     std::function<observe::Observation(bool full)> observe;
     // `full`: it carries every scope that is known.
     std::function<void(model::Batch batch, bool full)> deliver;
@@ -57,7 +61,6 @@ class Batcher {
   struct Status {
     std::chrono::seconds interval{0};
     std::chrono::milliseconds last_collection{0};  // it took
-    std::string degraded;                          // observe::Observation::degraded of the last
     base::SteadyTime last_turn{};                  // of the loop; at least one in 10 s while it runs
   };
   Status status() const;
@@ -80,7 +83,7 @@ class Batcher {
   std::optional<base::SteadyTime> began_;
   std::optional<base::SteadyTime> last_tick_;
   base::SteadyTime early_from_{};
-  bool wants_full_ = true, has_news_ = false;
+  bool wants_full_ = true, has_news_ = false, was_current_ = true;
 
   mutable base::Mutex mu_;
   base::CondVar woken_;

@@ -1,19 +1,35 @@
 #include "collector/app/config.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/base/status.h"
 #include "common/kube/kube_config.h"
-#include "common/kube/resource.h"
 #include "common/tls/stream.h"
+#include "common/wire/names.h"
 
 namespace clusterpulse::collector {
 namespace {
 
 using config::Option;
 
-constexpr std::size_t kMaxToken = std::size_t{64} << 10;
+constexpr std::size_t kMaxToken = std::size_t{7} << 10;  // gRPC reads 8 KiB of headers
 constexpr std::string_view kBlanks = " \t\r\n";
+
+// Files and Secrets often end in a line break.
+std::string Trimmed(const std::string& text) {
+  const std::size_t first = text.find_first_not_of(kBlanks);
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+}
+
+absl::Status CheckToken(const std::string& token) {
+  if (token.size() > kMaxToken) return base::InvalidArgument("COLLECTOR_TOKEN is larger than {} bytes", kMaxToken);
+  if (std::ranges::any_of(token, [](char c) { return c <= ' ' || c > '~'; })) {
+    return base::InvalidArgument("COLLECTOR_TOKEN holds blanks or other characters that no token has");
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckTls(const Config& config) {
   if (config.tls) return absl::OkStatus();
@@ -30,9 +46,10 @@ absl::Status Validate(const Config& config) {
   if (config.cluster.empty()) {
     return base::InvalidArgument("CLUSTER_NAME is not set: it names the ClusterConnection of this cluster on the hub");
   }
-  if (!kube::IsPathSegment(config.cluster)) {
-    return base::InvalidArgument("CLUSTER_NAME=\"{}\": allowed is the name of a ClusterConnection",
-                                 config.cluster.substr(0, 200));
+  if (!wire::IsDnsSubdomain(config.cluster)) {
+    return base::InvalidArgument(
+        "CLUSTER_NAME=\"{}\": allowed is the name of a ClusterConnection: a-z, 0-9, '-' and '.', at most 253 bytes",
+        config.cluster.substr(0, 200));
   }
   const auto address = tls::ParseEndpoint(config.address, 0);
   if (!address.ok() || address->port == 0 || config.address.find('/') != std::string::npos) {
@@ -42,6 +59,7 @@ absl::Status Validate(const Config& config) {
   if (!config.token.empty() && !config.token_file.empty()) {
     return base::InvalidArgument("COLLECTOR_TOKEN and COLLECTOR_TOKEN_FILE are both set: set one of them");
   }
+  RETURN_IF_ERROR(CheckToken(config.token));
   RETURN_IF_ERROR(CheckTls(config));
   return app::CheckCommon(config);
 }
@@ -117,6 +135,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const
   loaded.version = parsed.version;
   if (loaded.help || loaded.version) return loaded;
   loaded.warnings = std::move(parsed.warnings);
+  loaded.config.token = Trimmed(loaded.config.token);
   RETURN_IF_ERROR(Validate(loaded.config));
   const Config& config = loaded.config;
   if (config.token.empty() && config.token_file.empty()) {
@@ -131,12 +150,12 @@ absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const
 absl::StatusOr<std::string> ReadToken(const Config& config) {
   if (config.token_file.empty()) return config.token;
   ASSIGN_OR_RETURN(const std::string text, kube::ReadSmallFile(config.token_file, kMaxToken), "COLLECTOR_TOKEN_FILE");
-  const std::size_t first = text.find_first_not_of(kBlanks);
-  if (first == std::string::npos) {
+  std::string token = Trimmed(text);
+  if (token.empty()) {
     return base::MakeStatus(absl::StatusCode::kFailedPrecondition, "COLLECTOR_TOKEN_FILE: {} is empty",
                             config.token_file);
   }
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+  return token;
 }
 
 }  // namespace clusterpulse::collector

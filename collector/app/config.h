@@ -42,8 +42,9 @@ struct LoadedConfig {
 // Flags, environment, defaults, then what must fit together. kInvalidArgument with one line for a person.
 absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment);
 
-// The token as it is now: `config.token`, or what the file holds without blanks around it. For each connect, so that a
-// rotated file takes effect. kNotFound, kPermissionDenied, kInvalidArgument, kFailedPrecondition (empty): the file.
+// The token as it is now: `config.token`, or what the file (of at most 7 KiB) holds without blanks around it. For each
+// connect, so that a rotated file takes effect. kNotFound, kPermissionDenied, kInvalidArgument, kFailedPrecondition
+// (empty): the file.
 absl::StatusOr<std::string> ReadToken(const Config& config);
 
 }  // namespace clusterpulse::collector

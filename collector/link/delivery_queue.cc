@@ -24,6 +24,11 @@ model::Credits Clamped(model::Credits credits) {
   return {std::min(credits.batches, kMostCredits), std::min(credits.bytes, kMostCreditBytes)};
 }
 
+// Such a scope is in every batch, as far as it is known.
+bool IsInEachBatch(std::string_view scope) {
+  return scope == kNewestBatch || scope == "nodes" || scope == "counts" || scope == "namespaces";
+}
+
 bool Contains(const std::vector<model::SeqRange>& ascending, std::uint64_t seq) {
   const auto after = std::upper_bound(ascending.begin(), ascending.end(), seq,
                                       [](std::uint64_t s, const model::SeqRange& range) { return s < range.first; });
@@ -57,7 +62,10 @@ std::uint64_t DeliveryQueue::Add(Made made) {
     entry.newest_of.emplace(kNewestBatch);
     entry.piece = std::make_shared<const Piece>(std::move(piece));
   }
-  if (made.full) ++stats_.full_batches;
+  if (made.full) {
+    ++stats_.full_batches;
+    is_state_lost_ = false;
+  }
   Evict();
   return last;
 }
@@ -128,7 +136,14 @@ void DeliveryQueue::CountDurable(const Entry& entry) {
   stats_.newest_durable = std::max(stats_.newest_durable.value_or(entry.collected), entry.collected);
 }
 
+void DeliveryQueue::NoteUntaken(const Entry& entry) {
+  if (!peer_.has_value() || entry.state == State::kApplied) return;  // the next connect brings all
+  is_state_lost_ |=
+      std::any_of(entry.newest_of.begin(), entry.newest_of.end(), [](auto& scope) { return !IsInEachBatch(scope); });
+}
+
 void DeliveryQueue::CountLost(const Entry& entry) {
+  NoteUntaken(entry);
   ++stats_.lost;
   if (!lost_.empty() && lost_.back().seqs.last + 1 == entry.seq) {
     lost_.back().seqs.last = entry.seq;
@@ -176,6 +191,7 @@ void DeliveryQueue::SetCredits(model::Credits credits) {
 void DeliveryQueue::Disconnected() {
   peer_.reset();
   begun_.reset();
+  is_state_lost_ = false;
   for (Entry& entry : entries_) {
     Settle(entry, State::kWaiting);
     entry.again = false;
@@ -186,6 +202,21 @@ bool DeliveryQueue::HasCredit(const Entry& entry) const {
   const model::Credits& credits = peer_->credits;
   if (stats_.in_flight >= credits.batches) return false;
   return stats_.in_flight == 0 || in_flight_bytes_ + entry.bytes <= credits.bytes;
+}
+
+bool DeliveryQueue::IsNewestPending() const {
+  return std::any_of(entries_.begin(), entries_.end(), [this](const Entry& entry) {
+    return entry.first_of_batch == entries_.back().first_of_batch &&
+           (entry.state == State::kWaiting || entry.state == State::kInFlight);
+  });
+}
+
+bool DeliveryQueue::HasWaiting() const {
+  if (!peer_.has_value()) return false;
+  return std::any_of(entries_.begin(), entries_.end(), [this](const Entry& entry) {
+    const bool is_for_peer = !peer_->upstream || entry.first_of_batch == entries_.back().first_of_batch;
+    return is_for_peer && entry.piece != nullptr && entry.state == State::kWaiting;
+  });
 }
 
 DeliveryQueue::Entry* DeliveryQueue::Choose() {
@@ -216,13 +247,7 @@ std::optional<std::string> DeliveryQueue::Next(base::SteadyTime now, bool only_b
   if (only_begun) return std::nullopt;
   while (Entry* const entry = Choose()) {
     if (auto message = Begin(*entry, now)) return message;
-    constexpr std::string_view kReason = "it is larger than what the hub reads";
-    if (peer_->upstream) {
-      Settle(*entry, State::kRefused);  // another hub may take it in parts
-      Refuse(entry->seq, kReason);
-    } else {
-      Reject(entry->seq, kReason);
-    }
+    RefuseForNow(*entry, "it is larger than what the hub reads");
   }
   return std::nullopt;
 }
@@ -311,6 +336,7 @@ void DeliveryQueue::Rejected(const std::vector<model::Rejection>& rejected) {
 }
 
 void DeliveryQueue::Reject(std::uint64_t seq, std::string_view reason) {
+  if (const Entry* const entry = Find(seq)) NoteUntaken(*entry);
   Erase([seq](const Entry& entry) { return entry.seq == seq; });
   if (begun_.has_value() && begun_->stamp.seq == seq) begun_.reset();
   ++stats_.rejected;
@@ -321,9 +347,12 @@ void DeliveryQueue::Refuse(std::uint64_t seq, std::string_view reason) {
   refusals_ = {refusals_.count + 1, seq, std::string(reason.substr(0, kLongestReason))};
 }
 
-void DeliveryQueue::Replay(model::SeqRange range) {
+bool DeliveryQueue::Replay(model::SeqRange range) {
+  bool had_state = false;
   for (Entry& entry : entries_) {
     if (entry.seq < range.first || entry.seq > range.last) continue;
+    const bool was_taken = entry.state == State::kInFlight || entry.state == State::kApplied;
+    had_state |= was_taken && !entry.newest_of.empty();
     if (entry.state == State::kInFlight) {
       entry.again = true;
     } else if (entry.state == State::kApplied) {
@@ -331,6 +360,7 @@ void DeliveryQueue::Replay(model::SeqRange range) {
     }
   }
   Forget();
+  return had_state;
 }
 
 void DeliveryQueue::UpstreamAcked(const model::UpstreamAck& ack) {
@@ -339,27 +369,33 @@ void DeliveryQueue::UpstreamAcked(const model::UpstreamAck& ack) {
     return entry.state == State::kInFlight && entry.id == ack.batch_id;
   });
   if (acked == entries_.end()) return;
-  if (!ack.success) {
-    Settle(*acked, State::kRefused);
-    Refuse(acked->seq, ack.error);
-    return;
-  }
+  if (!ack.success) return RefuseForNow(*acked, ack.error);
   Settle(*acked, State::kApplied);
   ++stats_.applied;
   FreeUpstream(acked->first_of_batch, acked->last_of_batch);
 }
 
+void DeliveryQueue::RefuseForNow(Entry& entry, std::string_view reason) {
+  Settle(entry, State::kRefused);
+  NoteUntaken(entry);
+  Refuse(entry.seq, reason);
+  if (peer_->upstream) FreeUpstream(entry.first_of_batch, entry.last_of_batch);
+}
+
 void DeliveryQueue::FreeUpstream(std::uint64_t first_of_batch, std::uint64_t last_of_batch) {
-  const bool is_whole = std::all_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-    return entry.first_of_batch != first_of_batch || entry.state == State::kApplied;
-  });
-  if (!is_whole) return;
+  bool is_decided = true, is_taken = false;
+  for (const Entry& entry : entries_) {
+    if (entry.first_of_batch != first_of_batch) continue;
+    is_decided &= entry.state == State::kApplied || entry.state == State::kRefused;
+    is_taken |= entry.state == State::kApplied;
+  }
+  if (!is_decided || !is_taken) return;
   Erase([&](const Entry& entry) {
     if (entry.seq > last_of_batch) return false;
     if (entry.state == State::kApplied || entry.state == State::kInFlight) {
       CountDurable(entry);
     } else {
-      CountLost(entry);  // it is history, which this hub does not take
+      CountLost(entry);  // refused, or history, which this hub does not take
     }
     return true;
   });

@@ -74,7 +74,8 @@ class DeliveryQueue {
   std::size_t Applied(const std::vector<model::SeqRange>& ranges);
   void Durable(const model::DurablePosition& position);
   void Rejected(const std::vector<model::Rejection>& rejected);
-  void Replay(model::SeqRange range);
+  // True when something of the range was the newest state of a scope: it comes again as history only.
+  bool Replay(model::SeqRange range);
   void UpstreamAcked(const model::UpstreamAck& ack);
 
   // What the hub did not take since the last TakeRefusals; of many only the last reason.
@@ -83,9 +84,19 @@ class DeliveryQueue {
     std::string reason;
   };
   const Refusals& refusals() const { return refusals_; }
+
+  // True once after state went that the hub of this stream did not get and that the next batch will not bring by itself
+  // (all but nodes, counts and namespaces, of which each batch tells): a full one is needed.
+  bool TakeStateLost() { return std::exchange(is_state_lost_, false); }
+  // Next would have something for this hub, now or when credits come back.
+  bool HasWaiting() const;
+  // The newest batch is still to be taken by the hub.
+  bool IsNewestPending() const;
+
   Refusals TakeRefusals() { return std::exchange(refusals_, {}); }
 
  private:
+  // Refused: not for the hub of this stream, but perhaps for the next.
   enum class State { kWaiting, kInFlight, kApplied, kRefused };
   struct Entry {
     std::uint64_t seq = 0, first_of_batch = 0, last_of_batch = 0;
@@ -109,7 +120,7 @@ class DeliveryQueue {
   Entry* Choose();
   bool HasCredit(const Entry& entry) const;
   std::string NextPart();
-  // Nullopt: the hub cannot read it.
+  // Nullopt: the hub cannot read it, because of its size.
   std::optional<std::string> Begin(Entry& entry, base::SteadyTime now);
   // Ends being in flight.
   void Settle(Entry& entry, State state);
@@ -119,11 +130,15 @@ class DeliveryQueue {
   Entry* Find(std::uint64_t seq);
   void CountDurable(const Entry& entry);
   void CountLost(const Entry& entry);
+  // The hub of this stream does not get `entry`.
+  void NoteUntaken(const Entry& entry);
   // Brings the buffer back into its bounds.
   void Evict();
   // Gives up what fell out of the buffer, unless a hub may still tell that it is durable.
   void Forget();
+  // When an upstream hub has decided on all of a batch and taken some of it, that batch and all before it are over.
   void FreeUpstream(std::uint64_t first_of_batch, std::uint64_t last_of_batch);
+  void RefuseForNow(Entry& entry, std::string_view reason);
   template <typename Predicate>
   void Erase(Predicate is_over);
 
@@ -134,6 +149,7 @@ class DeliveryQueue {
   std::size_t history_in_flight_ = 0, in_flight_bytes_ = 0;
   std::deque<LostBatches> lost_;
   Refusals refusals_;
+  bool is_state_lost_ = false;
   Stats stats_;  // all but what is counted anew for each answer
 };
 

@@ -4,10 +4,13 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include <absl/strings/ascii.h>
 #include <grpc/support/log.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
@@ -55,11 +58,16 @@ void PrepareGrpc() {
 }
 
 absl::StatusOr<std::string> ReadCa(const std::string& path) {
+  std::error_code error;
+  // A pipe would keep us waiting.
+  if (!std::filesystem::is_regular_file(path, error)) return base::InvalidArgument("CA file {}: cannot be read", path);
   std::ifstream file(path, std::ios::binary);
-  if (!file) return base::InvalidArgument("CA file {}: cannot be read", path);
-  std::string pem(kMostCaBytes, '\0');
+  std::string pem(kMostCaBytes + 1, '\0');
   file.read(pem.data(), static_cast<std::streamsize>(pem.size()));
   pem.resize(static_cast<std::size_t>(file.gcount()));
+  if (pem.size() > kMostCaBytes) {
+    return base::InvalidArgument("CA file {}: more than {} KiB", path, kMostCaBytes >> 10);
+  }
   RETURN_IF_ERROR(base::Annotate(http::CheckCaPem(pem), fmt::format("CA file {}", path)));
   return pem;
 }
@@ -109,6 +117,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const LinkOptions& op
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, MakeCredentials(options));
   grpc::ChannelArguments args;
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // otherwise a new channel may take over the old connection
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(options.address_limit.count()));  // for each address
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kPingAfterMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingLimitMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -243,7 +252,7 @@ class GrpcTransport final : public HubTransport {
 
 absl::StatusOr<std::string> ProxyFor(const LinkOptions& options) {
   ASSIGN_OR_RETURN(const tls::Endpoint endpoint, tls::ParseEndpoint(options.address, kDefaultPort), "address");
-  http::Url target{.scheme = "https", .host = endpoint.host, .port = endpoint.port};
+  http::Url target{.scheme = "https", .host = absl::AsciiStrToLower(endpoint.host), .port = endpoint.port};
   if (!options.tls && options.proxy.https_proxy.empty()) target.scheme = "http";
   const std::string chosen = http::ChooseProxy(target, options.proxy);
   if (chosen.empty()) return chosen;

@@ -29,7 +29,7 @@ class HubLink final : private HubTransport::Events {
   using Options = LinkOptions;
   using Callbacks = LinkCallbacks;
 
-  // `transport`: MakeGrpcTransport(options, log) of grpc_transport.h.
+  // `transport`: MakeGrpcTransport(options) of grpc_transport.h.
   HubLink(Options options, Callbacks callbacks, Outbox& outbox, std::unique_ptr<HubTransport> transport,
           const base::Clock& clock, base::Random& random, log::Logger log = {},
           telemetry::Registry* registry = nullptr);
@@ -38,8 +38,8 @@ class HubLink final : private HubTransport::Events {
   HubLink& operator=(const HubLink&) = delete;
 
   void Start();
-  // Asks it to end and waits at most `limit` (zero: only asks). What was sent has up to 5 s within `limit` to be
-  // applied; nothing new is sent. True when it has ended. May be called again.
+  // Asks it to end and waits at most `limit` (zero: only asks). While the stream is up, what the outbox keeps has up to
+  // 5 s within `limit` to be sent and applied. True when it has ended. May be called again.
   bool Stop(std::chrono::milliseconds limit);
   // There is something new in the outbox.
   void BatchAdded();

@@ -13,6 +13,7 @@ constexpr std::chrono::milliseconds kFirstWait = std::chrono::seconds(1);
 constexpr std::chrono::milliseconds kLongestWait = std::chrono::seconds(60);
 constexpr std::chrono::milliseconds kLongestSlowWait = std::chrono::minutes(5);
 constexpr std::chrono::milliseconds kLongestHold = std::chrono::minutes(5);  // whatever retry_after says
+constexpr std::chrono::seconds kLeastRefill{30};
 constexpr std::size_t kLongestText = 4096;
 constexpr std::size_t kMostProblems = 100;
 constexpr int kLastingFailures = 3;  // before, a failed attempt is nothing a person must see
@@ -40,6 +41,8 @@ std::string_view ToString(LinkState state) {
       return "connecting";
     case LinkState::kRegistering:
       return "registering";
+    case LinkState::kWaiting:
+      return "waiting for an answer";
     case LinkState::kStreaming:
       return "streaming";
     case LinkState::kBackingOff:
@@ -63,8 +66,10 @@ LinkMachine::LinkMachine(LinkOptions options, LinkCallbacks callbacks, Outbox& o
       backoff_({.initial = kFirstWait, .max = kLongestWait, .full_jitter = true}, random),
       deadline_(clock.Steady()) {
   status_.since = clock_.Now();
+  status_.last_turn = clock_.Steady();
   if (registry == nullptr) return;
-  connected_ = registry->Gauges("clusterpulse_collector_connected", "1 while the stream to a hub is up.").With({});
+  connected_ = registry->Gauges("clusterpulse_collector_connected", "1 while there is a stream to a hub that answered.")
+                   .With({});
   backoff_seconds_ =
       registry->Gauges("clusterpulse_collector_backoff_seconds", "The wait before the next attempt; 0 while none.")
           .With({});
@@ -86,6 +91,7 @@ void LinkMachine::SetState(LinkState state) {
 base::SteadyTime LinkMachine::Step() {
   const bool is_due = clock_.Steady() >= deadline_;
   const bool is_stopping = drain_until_.has_value();
+  if (!break_reason_.has_value()) status_.last_turn = clock_.Steady();
   switch (status_.state) {
     case LinkState::kIdle:
     case LinkState::kBackingOff:
@@ -103,10 +109,12 @@ base::SteadyTime LinkMachine::Step() {
       } else if (is_due && status_.state == LinkState::kConnecting) {
         Break(absl::DeadlineExceededError("no connection in time"));
       } else if (is_due) {
-        BecomeUpstream();
+        outbox_.SetPeer({.upstream = true});
+        BeginSending(LinkState::kWaiting);
         Pump();
       }
       break;
+    case LinkState::kWaiting:
     case LinkState::kStreaming:
       if (!break_reason_.has_value()) Pump();
       break;
@@ -127,13 +135,14 @@ base::SteadyTime LinkMachine::NextStep() const {
     case LinkState::kRegistering:
     case LinkState::kBackingOff:
       return deadline_;
+    case LinkState::kWaiting:
     case LinkState::kStreaming:
       break;
   }
   base::SteadyTime next = drain_until_.value_or(kNever);
   if (write_began_.has_value()) return std::min(next, *write_began_ + options_.write_limit);
   next = std::min(next, next_heartbeat_);
-  for (const base::SteadyTime until : {full_batch_until_, hold_until_}) {
+  for (const base::SteadyTime until : {full_batch_until_, hold_until_, pace_until_}) {
     if (until > clock_.Steady()) next = std::min(next, until);
   }
   return next;
@@ -170,8 +179,10 @@ void LinkMachine::Write(std::string message) {
 
 void LinkMachine::Pump() {
   const base::SteadyTime now = clock_.Steady();
-  if (drain_until_.has_value() && (outbox_.stats().in_flight == 0 || now >= *drain_until_)) {
-    return Break(absl::CancelledError("stopped"));
+  if (drain_until_.has_value() && (now >= *drain_until_ || IsDrained())) return Break(absl::CancelledError("stopped"));
+  if (now >= refill_from_ && !drain_until_.has_value() && outbox_.TakeStateLost()) {
+    refill_from_ = now + std::max(interval_, kLeastRefill);
+    callbacks_.on_full_batch();
   }
   if (write_began_.has_value()) {
     if (now >= *write_began_ + options_.write_limit) {
@@ -184,7 +195,14 @@ void LinkMachine::Pump() {
   } else if (now >= next_heartbeat_) {
     next_heartbeat_ = std::max(next_heartbeat_ + options_.heartbeat, now + options_.heartbeat / 2);
     Write(wire::Encode(Heartbeat()));
+  } else if (now < pace_until_) {
+    return;
   } else if (auto message = outbox_.Next(!MaySendNew())) {
+    if (max_bytes_per_second_ > 0) {
+      const double seconds = static_cast<double>(message->size()) / static_cast<double>(max_bytes_per_second_);
+      pace_until_ = now + std::min<std::chrono::nanoseconds>(
+                              kLongestHold, std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9)));
+    }
     Write(*std::move(message));
   }
 }
@@ -192,7 +210,11 @@ void LinkMachine::Pump() {
 bool LinkMachine::MaySendNew() {
   const base::SteadyTime now = clock_.Steady();
   if (now < full_batch_until_ && outbox_.stats().full_batches > full_batches_before_) full_batch_until_ = now;
-  return !drain_until_.has_value() && now >= hold_until_ && now >= full_batch_until_;
+  return now >= hold_until_ && (now >= full_batch_until_ || drain_until_.has_value());
+}
+
+bool LinkMachine::IsDrained() const {
+  return outbox_.stats().in_flight == 0 && (hold_until_ >= *drain_until_ || !outbox_.HasWaiting());
 }
 
 model::Heartbeat LinkMachine::Heartbeat() {
@@ -226,7 +248,8 @@ void LinkMachine::OnMessage(std::string_view bytes) {
   const absl::StatusOr<wire::FromHub> message = wire::DecodeFromHub(bytes);
   if (message.ok()) {
     std::visit([this](const auto& m) { On(m); }, *message);
-  } else if (!status_.upstream || message.status().code() != absl::StatusCode::kInvalidArgument) {
+  } else if (is_ours_ || status_.state == LinkState::kRegistering ||
+             message.status().code() != absl::StatusCode::kInvalidArgument) {
     // An upstream hub may send a value we do not allow; from ours it may have been the Welcome or an acknowledgement,
     // without which nothing goes on.
     Break(base::Annotate(message.status(), "message from the hub"));
@@ -258,43 +281,54 @@ void LinkMachine::On(const model::DeliveryAck& ack) {
 }
 
 void LinkMachine::On(const model::Replay& replay) {
-  if (is_ours_) outbox_.Replay(replay);
+  if (is_ours_ && outbox_.Replay(replay)) callbacks_.on_full_batch();
 }
 
 void LinkMachine::On(const model::CollectorConfig& config) {
-  if (status_.state == LinkState::kRegistering) BecomeUpstream();
+  ProveUpstream();
   Apply(config);
 }
 
 void LinkMachine::On(const model::UpstreamAck& ack) {
-  if (status_.state == LinkState::kRegistering) BecomeUpstream();
+  ProveUpstream();
   if (is_ours_) return;
   outbox_.UpstreamAcked(ack);
   Progress();
 }
 
-void LinkMachine::BecomeUpstream() {
+void LinkMachine::ProveUpstream() {
+  if (is_ours_ || status_.upstream) return;
   status_.upstream = true;
-  outbox_.SetPeer({.upstream = true});
+  if (status_.state == LinkState::kRegistering) outbox_.SetPeer({.upstream = true});
   Established();
+}
+
+void LinkMachine::BeginSending(LinkState state) {
+  const base::SteadyTime now = clock_.Steady();
+  SetState(state);
+  next_heartbeat_ = now + options_.heartbeat;
+  refill_from_ = now + std::max(interval_, kLeastRefill);
+  full_batch_until_ = now + options_.full_batch_limit;
+  hold_until_ = pace_until_ = now;
+  full_batches_before_ = outbox_.stats().full_batches;
+  callbacks_.on_full_batch();
 }
 
 void LinkMachine::Established() {
   log_.Info("link established", {{"hub", status_.hub}, {"upstream", status_.upstream}});
   if (status_.state == LinkState::kStreaming) return;  // a late Welcome
-  const base::SteadyTime now = clock_.Steady();
-  SetState(LinkState::kStreaming);
   connects_.Add();
-  next_heartbeat_ = now + options_.heartbeat;
-  full_batch_until_ = now + options_.full_batch_limit;
-  hold_until_ = now;
-  full_batches_before_ = outbox_.stats().full_batches;
-  callbacks_.on_connected();
+  if (status_.state == LinkState::kWaiting) {
+    SetState(LinkState::kStreaming);
+  } else {
+    BeginSending(LinkState::kStreaming);
+  }
 }
 
 void LinkMachine::Apply(const model::CollectorConfig& config) {
   std::vector<std::string> problems = callbacks_.on_config(config);
   config_hash_ = config.hash;
+  max_bytes_per_second_ = config.max_bytes_per_second;
   if (!capabilities_.config_report) return;
   problems.resize(std::min(problems.size(), kMostProblems));
   for (std::string& problem : problems) problem = Printable(std::move(problem));

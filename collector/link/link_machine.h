@@ -24,14 +24,15 @@ namespace clusterpulse::link {
 
 // The collector's side of the protocol (delivery.md 3 and 6) as a plain object: events in, calls to a HubTransport out.
 //
-//   idle -> connecting -> registering -> streaming      any of these -> backing off -> connecting
+//   idle -> connecting -> registering -> [waiting ->] streaming      any of these -> backing off -> connecting
 //
-// Connecting lasts until the registration is on its way. Registering ends with the Welcome of a hub of ours, or with
-// anything else (or 2 s of silence), which makes it an upstream hub; a Welcome that comes later still counts. While
-// streaming there is at most one write at a time: the rest of a batch in parts, else a configuration report, a due
-// heartbeat, then what the outbox wants sent. Whatever ends a stream, the wait that follows is drawn from 0 to 1, 2, 4
-// ... s, at most min(60 s, interval); at most 5 minutes when the hub refused the credential or is an upstream hub. Only
-// an acknowledgement makes it begin at 1 s again.
+// Connecting lasts until the registration is on its way. Registering ends with the Welcome of a hub of ours, or with an
+// acknowledgement or a configuration without one, which makes it an upstream hub. After 2 s of silence it may be one,
+// or a hub of ours that is slow: waiting, it is served as an upstream hub until it says what it is. A Welcome counts
+// whenever it comes. There is at most one write at a time: a configuration report, else a due heartbeat, then what the
+// outbox wants sent, at the pace the hub's configuration allows. Whatever ends a stream, the wait that follows is drawn
+// from 0 to 1, 2, 4 ... s, at most min(60 s, interval); at most 5 minutes when the hub refused the credential or is an
+// upstream hub. Only an acknowledgement makes it begin at 1 s again.
 //
 // What a hub sends that breaks the protocol ends the stream; what it sends too early or too late is ignored.
 //
@@ -50,8 +51,8 @@ class LinkMachine {
   void OnWritten();
   void OnMessage(std::string_view bytes);
   void OnClosed(const absl::Status& status);
-  // Ends the stream when all that was sent is applied, or after `drain` (an earlier call's, if shorter); begins nothing
-  // new. The end is reached when status().state is kStopped.
+  // Ends the stream when all that is kept was sent and applied, or after `drain` (an earlier call's, if shorter); opens
+  // none. The end is reached when status().state is kStopped.
   void Stop(std::chrono::milliseconds drain);
 
   const LinkStatus& status() const { return status_; }
@@ -61,6 +62,8 @@ class LinkMachine {
   void Connect();
   void Pump();
   bool MaySendNew();
+  // REQUIRES: stopping.
+  bool IsDrained() const;
   void Write(std::string message);
   base::SteadyTime NextStep() const;
   // Ends the stream because of `why`; OnClosed completes it.
@@ -75,7 +78,9 @@ class LinkMachine {
   void On(const model::Replay& replay);
   void On(const model::CollectorConfig& config);
   void On(const model::UpstreamAck& ack);
-  void BecomeUpstream();
+  void ProveUpstream();
+  // From registering to `state`, in which batches are sent.
+  void BeginSending(LinkState state);
   void Established();
   void Apply(const model::CollectorConfig& config);
   void Progress();
@@ -97,6 +102,7 @@ class LinkMachine {
   int failures_ = 0;                             // since the last acknowledgement
   std::chrono::seconds interval_{0};             // between two batches, as the owner told last
   std::string config_hash_;                      // of what is in force
+  std::int64_t max_bytes_per_second_ = 0;        // the same; 0: any
   std::optional<base::SteadyTime> drain_until_;  // set: stopping
 
   // Of this stream or wait.
@@ -106,7 +112,8 @@ class LinkMachine {
   model::Capabilities capabilities_;             // what both sides have
   bool is_ours_ = false;
   std::optional<model::ConfigReport> report_;  // to be sent
-  base::SteadyTime next_heartbeat_, full_batch_until_, hold_until_;
+  // Batches wait until the last three of these; another full one because of lost state is asked for from the second on.
+  base::SteadyTime next_heartbeat_, refill_from_, full_batch_until_, hold_until_, pace_until_;
   std::uint64_t full_batches_before_ = 0;  // when the stream was established
 };
 

@@ -27,18 +27,22 @@ struct LinkOptions {
   http::ProxySettings proxy = http::ProxySettings::FromEnvironment();
 
   std::chrono::seconds heartbeat{30};
-  std::chrono::milliseconds connect_limit{20000};    // until the first message is on its way
-  std::chrono::milliseconds welcome_limit{2000};     // a hub that is silent longer is an upstream hub
+  // Of the addresses behind a name each has so long to answer, handshake included, before the next is tried. Not less
+  // than what a hub needs that a thousand collectors come back to at once.
+  std::chrono::milliseconds address_limit{10000};
+  std::chrono::milliseconds connect_limit{60000};    // until the first message is on its way: several addresses
+  std::chrono::milliseconds welcome_limit{2000};     // a hub that is silent longer is served as an upstream hub
   std::chrono::milliseconds full_batch_limit{2000};  // after connecting, other batches wait so long for the full one
   std::chrono::milliseconds write_limit{120000};     // a hub that takes no message for so long is gone
-  std::chrono::milliseconds drain_limit{5000};       // at Stop, for what was sent to be applied
+  std::chrono::milliseconds drain_limit{5000};       // at Stop, for what is kept to be sent and applied
 };
 
 // Called on the link's thread, one at a time, never under a lock. They must not block: heartbeats would be late.
 struct LinkCallbacks {
-  // A hub of ours sent its Welcome, or 2 s passed without one. The owner adds a full batch at once; until then, or for
-  // full_batch_limit, nothing else is sent.
-  std::function<void()> on_connected;
+  // The hub needs all state anew; the owner adds a full batch at once. After a connect (a hub of ours sent its Welcome,
+  // or 2 s passed without one), when nothing else is sent until then, or for full_batch_limit; when a hub asks for
+  // batches again whose state it may have lost; and, at most once an interval, when state went that it never got.
+  std::function<void()> on_full_batch;
   // Puts a configuration into force; returns what of it could not be used, for a person. Comes again, unchanged, with
   // every connect.
   std::function<std::vector<std::string>(const model::CollectorConfig&)> on_config;
@@ -46,7 +50,15 @@ struct LinkCallbacks {
   std::function<model::Heartbeat()> heartbeat;
 };
 
-enum class LinkState { kIdle, kConnecting, kRegistering, kStreaming, kBackingOff, kStopped };
+enum class LinkState {
+  kIdle,
+  kConnecting,
+  kRegistering,
+  kWaiting,  // registered with a hub that has not answered: served as an upstream hub, which may be silent for long
+  kStreaming,
+  kBackingOff,
+  kStopped
+};
 std::string_view ToString(LinkState state);
 
 struct LinkStatus {
@@ -55,7 +67,9 @@ struct LinkStatus {
   absl::Status last_error;   // why the last stream, or attempt to get one, ended; ok: none did
   // Of this stream, or of the last one while backing off.
   std::string hub;        // the replica, if a hub of ours
-  bool upstream = false;  // it is an upstream hub
+  bool upstream = false;  // it is an upstream hub: it acknowledged or configured without a Welcome
+  // Last turn of the link's loop with nothing overdue from the transport; for liveness.
+  base::SteadyTime last_turn{};
 };
 
 }  // namespace clusterpulse::link

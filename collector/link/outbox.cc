@@ -71,6 +71,21 @@ Outbox::Stats Outbox::stats() const {
   return queue_.stats();
 }
 
+bool Outbox::IsNewestPending() const {
+  base::MutexLock lock(mu_);
+  return queue_.IsNewestPending();
+}
+
+bool Outbox::HasWaiting() const {
+  base::MutexLock lock(mu_);
+  return queue_.HasWaiting();
+}
+
+bool Outbox::TakeStateLost() {
+  base::MutexLock lock(mu_);
+  return queue_.TakeStateLost();
+}
+
 std::vector<LostBatches> Outbox::lost() const {
   base::MutexLock lock(mu_);
   return {queue_.lost().begin(), queue_.lost().end()};
@@ -126,10 +141,10 @@ void Outbox::Rejected(const std::vector<model::Rejection>& rejected) {
   LogRefusals();
 }
 
-void Outbox::Replay(const model::Replay& replay) {
-  if (replay.instance != instance_) return;
+bool Outbox::Replay(const model::Replay& replay) {
+  if (replay.instance != instance_) return false;
   base::MutexLock lock(mu_);
-  queue_.Replay(replay.range);
+  return queue_.Replay(replay.range);
 }
 
 void Outbox::UpstreamAcked(const model::UpstreamAck& ack) {

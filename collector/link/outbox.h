@@ -53,6 +53,9 @@ class Outbox {
 
   using Stats = DeliveryQueue::Stats;
   Stats stats() const;
+  // The newest batch is still to be taken by the hub, or there is none to take it: another one would only wait behind
+  // it.
+  bool IsNewestPending() const;
   // What was given up, for gap records: the latest 64 runs.
   std::vector<LostBatches> lost() const;
 
@@ -68,16 +71,22 @@ class Outbox {
   // durable. (A hub that died may have lost what it had only applied.)
   void Disconnected();
 
-  // The next message, if one may go now. With `only_begun` nothing but the rest of a batch in parts. A batch that a
-  // hub of ours could not read, because of its size, is dropped as rejected.
+  // The next message, if one may go now. With `only_begun` nothing but the rest of a batch in parts. A batch that
+  // the hub could not read, because of its size, is kept for the next one.
   std::optional<std::string> Next(bool only_begun = false);
+  // Next would have something for this hub, now or when credits come back.
+  bool HasWaiting() const;
+  // True once after state went that this hub did not get and that only a full batch brings: what fell out of the buffer
+  // unsent, or was not taken.
+  bool TakeStateLost();
 
   // What the hub says of batches that were sent; all else is ignored. Ranges ascend, as wire decodes them.
   // Returns how many were not known to be applied.
   std::size_t Applied(const std::vector<model::SeqRange>& ranges);
   void Durable(const model::DurablePosition& position);
   void Rejected(const std::vector<model::Rejection>& rejected);
-  void Replay(const model::Replay& replay);
+  // True when the hub may have lost state by that, which only a new full batch brings back.
+  bool Replay(const model::Replay& replay);
   void UpstreamAcked(const model::UpstreamAck& ack);
 
  private:

@@ -168,6 +168,13 @@ std::optional<std::string> WholeBody(const Piece& piece, std::size_t max_message
     body = wire::EncodeBody(batch);
   } else {
     for (const std::string& part : piece.bodies) body += part;
+    // Lists are joined by that; of their number, which namespaces have besides, that of the last part would remain.
+    if (piece.bodies.size() > 1 && body.size() / 2 <= max_message) {
+      const auto joined = wire::DecodeFromCollector(wire::BatchMessage(body, {.seq = 1}));
+      if (joined.ok() && std::holds_alternative<model::Batch>(*joined)) {
+        body = wire::EncodeBody(std::get<model::Batch>(*joined));
+      }
+    }
   }
   if (body.size() + wire::kMostStampBytes > max_message) return std::nullopt;
   return body;

@@ -29,23 +29,6 @@ std::string Join(const std::vector<std::string>& texts) {
   return Printable(std::move(out));
 }
 
-enum class Trust { kCurrent, kStale, kUnknown };
-
-// Whether what the cache knows may be told; if not, `why` is for a person.
-template <typename T>
-Trust Judge(const kube::WatchCache<T>& cache, std::chrono::seconds stale_after, std::string& why) {
-  const absl::Status error = cache.LastError();
-  if (!cache.HasSynced()) {
-    why = error.ok() ? "not listed yet" : log::ToText(error);
-    return Trust::kUnknown;
-  }
-  if (error.ok()) return Trust::kCurrent;
-  const std::chrono::nanoseconds age = cache.SinceKnownGood().value_or(std::chrono::nanoseconds(0));
-  if (age <= stale_after || cache.stats().failures_in_a_row < kKeepsFailing) return Trust::kCurrent;
-  why = fmt::format("{} (for {} s)", log::ToText(error), std::chrono::duration_cast<std::chrono::seconds>(age).count());
-  return Trust::kStale;
-}
-
 }  // namespace
 
 ClusterObserver::ClusterObserver(kube::KubeApi& api, Options options)
@@ -105,32 +88,66 @@ void ClusterObserver::Stop() {
   inventory_.Stop();
 }
 
-bool ClusterObserver::HasSynced() const { return SyncStatus().ok(); }
+bool ClusterObserver::HasSynced() const {
+  bool has_synced = true;
+  ForEachCache(*this, [&](std::string_view, auto& cache) { has_synced &= cache.HasSynced(); });
+  return has_synced;
+}
 
-absl::Status ClusterObserver::SyncStatus() const {
+bool ClusterObserver::GetsBookmarks(std::string_view name, const kube::ReflectorStats& stats) const {
+  base::MutexLock lock(looks_mu_);
+  Look& look = looks_[name];
+  if (stats.watches < look.watch) return false;  // another thread has seen the next one
+  if (look.watch != stats.watches) look = {stats.watches, stats.bookmarks, false};
+  look.gets_bookmarks |= stats.bookmarks > look.bookmarks;
+  return look.gets_bookmarks;
+}
+
+template <typename T>
+ClusterObserver::Verdict ClusterObserver::Judge(std::string_view name, const kube::WatchCache<T>& cache) const {
+  const absl::Status error = cache.LastError();
+  if (!cache.HasSynced()) return {Trust::kUnknown, error.ok() ? absl::UnavailableError("not listed yet") : error};
+  const kube::ReflectorStats stats = cache.stats();
+  const bool gets_bookmarks = GetsBookmarks(name, stats);
+  const std::chrono::nanoseconds age = cache.SinceKnownGood().value_or(std::chrono::nanoseconds(0));
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(age).count();
+  if (error.ok()) {
+    if (age <= options_.silent_after || !gets_bookmarks) return {};
+    return {Trust::kStale, base::MakeStatus(absl::StatusCode::kUnavailable, "the watch is silent (for {} s)", seconds)};
+  }
+  if (age <= options_.stale_after || stats.failures_in_a_row < kKeepsFailing) return {};
+  return {Trust::kStale, base::MakeStatus(error.code(), "{} (for {} s)", base::Message(error), seconds)};
+}
+
+absl::Status ClusterObserver::Status() const {
   absl::Status status;
   ForEachCache(*this, [&](std::string_view name, auto& cache) {
-    if (!status.ok() || cache.HasSynced()) return;
-    const absl::Status error = cache.LastError();
-    status = base::Annotate(error.ok() ? absl::UnavailableError("not listed yet") : error, name);
+    if (const Verdict verdict = Judge(name, cache); status.ok()) status = base::Annotate(verdict.why, name);
   });
   return status;
 }
 
+std::string ClusterObserver::Degraded() const {
+  std::vector<std::string> missing;
+  ForEachCache(*this, [&](std::string_view name, auto& cache) {
+    const Verdict verdict = Judge(name, cache);
+    if (verdict.trust != Trust::kCurrent) missing.push_back(fmt::format("{}: {}", name, log::ToText(verdict.why)));
+  });
+  for (std::string& failure : inventory_.Failures()) missing.push_back(std::move(failure));
+  return Join(missing);
+}
+
 Observation ClusterObserver::Observe(bool full) {
   Observation out;
-  std::vector<std::string> missing;
   const auto usable = [&](std::string_view name, const auto& cache) {
-    std::string why;
-    const Trust trust = Judge(cache, options_.stale_after, why);
-    if (trust == Trust::kCurrent) return true;
-    missing.push_back(fmt::format("{}: {}", name, why));
-    if (trust == Trust::kStale) out.is_complete = false;
-    return false;
+    const Trust trust = Judge(name, cache).trust;
+    out.is_complete &= trust != Trust::kStale;
+    return trust == Trust::kCurrent;
   };
   const bool has_nodes = usable("nodes", nodes_);
   const bool has_pods = usable("pods", pods_);
   const bool has_deployments = usable("deployments", deployments_);
+  const bool has_namespaces = usable("namespaces", namespaces_);
   // Requests and counts need both: a node without its pods would look empty.
   if (has_nodes && has_pods) {
     survey::PodTally tally;
@@ -143,15 +160,13 @@ Observation ClusterObserver::Observe(bool full) {
     out.snapshot.nodes = std::move(read.nodes);
     out.snapshot.counts = read.counts;
   }
-  if (usable("namespaces", namespaces_)) {
+  if (out.snapshot.counts && has_namespaces) {
     std::vector<std::string>& names = out.snapshot.namespaces.emplace();
     names.reserve(namespaces_.size());
     namespaces_.ForEach([&](std::string_view, std::string_view name, const Present&) { names.emplace_back(name); });
     std::ranges::sort(names);
   }
   inventory_.Take(full, out.snapshot);
-  for (std::string& failure : inventory_.Failures()) missing.push_back(std::move(failure));
-  out.degraded = Join(missing);
   return out;
 }
 

@@ -91,6 +91,7 @@ void InventoryScan::Refresh(std::string_view name, Part<T> InventoryScan::*part,
   const base::SteadyTime now = options_.clock->Steady();
   {
     base::MutexLock lock(mu_);
+    last_turn_ = now;
     if (stop_.stop_requested() || !IsDueLocked(this->*part, now, wait)) return;
   }
   absl::StatusOr<T> result = read();

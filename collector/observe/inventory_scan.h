@@ -50,7 +50,7 @@ class InventoryScan {
   void Take(bool all, model::ClusterSnapshot& out);
   // Why parts could not be read at the last attempt, a text for each: "operators: UNAVAILABLE: ...".
   std::vector<std::string> Failures() const;
-  // When the thread last came around; a scan of many operators with slow answers takes minutes.
+  // When the thread last came around or began one of the three; many operators with slow answers take minutes.
   base::SteadyTime last_turn() const;
 
   // Reads what is due on the calling thread; returns how long until something is. What the thread does in its loop, for

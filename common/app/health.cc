@@ -7,7 +7,11 @@ namespace clusterpulse::app {
 
 absl::Status Heartbeat::Check(std::chrono::seconds limit) const {
   const base::SteadyTime last{base::SteadyTime::duration(last_.load(std::memory_order_relaxed))};
-  const auto silence = std::chrono::duration_cast<std::chrono::seconds>(clock_.Steady() - last);
+  return CheckTurn(last, clock_.Steady(), limit);
+}
+
+absl::Status CheckTurn(base::SteadyTime last, base::SteadyTime now, std::chrono::seconds limit) {
+  const auto silence = std::chrono::duration_cast<std::chrono::seconds>(now - last);
   if (silence <= limit) return absl::OkStatus();
   return base::MakeStatus(absl::StatusCode::kDeadlineExceeded, "no sign of life for {} s", silence.count());
 }

@@ -13,6 +13,9 @@
 
 namespace clusterpulse::app {
 
+// Ok while a loop that last came around at `last` has not been silent for longer than `limit`; else kDeadlineExceeded.
+absl::Status CheckTurn(base::SteadyTime last, base::SteadyTime now, std::chrono::seconds limit);
+
 // Proof that a loop still turns: the loop beats, the check asks. Thread-safe.
 class Heartbeat {
  public:

@@ -18,6 +18,10 @@ absl::Status ReadCondition(json::Cursor condition, model::Condition& out) {
       value.Get(out.message);
     } else if (key == "lastTransitionTime" && value.Get(time)) {
       out.last_transition = base::ParseRfc3339(time);
+      // "0001-01-01T00:00:00Z" is Go's word for none; a time our clock cannot hold has become its end.
+      if (out.last_transition < base::SystemTime() || out.last_transition == base::SystemTime::max()) {
+        out.last_transition.reset();
+      }
     }
   });
 }

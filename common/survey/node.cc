@@ -52,11 +52,11 @@ struct Amounts {
 absl::Status ReadAmounts(json::Cursor list, Amounts& out, Unreadable& unreadable) {
   return list.ForEachMember([&](std::string_view key, json::Cursor value) {
     if (key == "cpu") {
-      out.cpu = ReadQuantity(value, unreadable).AsDouble();
+      out.cpu = std::max(ReadQuantity(value, unreadable).AsDouble(), 0.0);
     } else if (key == "memory") {
-      out.memory = ReadQuantity(value, unreadable).Value();
+      out.memory = std::max<std::int64_t>(ReadQuantity(value, unreadable).Value(), 0);
     } else if (key == "ephemeral-storage") {
-      out.storage = ReadQuantity(value, unreadable).Value();
+      out.storage = std::max<std::int64_t>(ReadQuantity(value, unreadable).Value(), 0);
     } else if (key == "pods") {
       out.pods = static_cast<std::int32_t>(std::clamp<std::int64_t>(ReadQuantity(value, unreadable).Value(), 0,
                                                                     std::numeric_limits<std::int32_t>::max()));

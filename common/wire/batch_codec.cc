@@ -42,6 +42,13 @@ class Checker {
   absl::Status& fault_;
 };
 
+// The encoding side of Checker: one value that Decode refuses would have the hub refuse every batch that holds it.
+template <std::integral T>
+T Count(T value) {
+  return std::max<T>(value, 0);
+}
+double Amount(double value) { return std::isfinite(value) ? std::max(value, 0.0) : 0; }
+
 absl::Status InElement(const absl::Status& status, std::string_view list, int index) {
   if (status.ok()) return status;
   return base::InvalidArgument("{}[{}].{}", list, index, base::Message(status));
@@ -63,6 +70,12 @@ absl::StatusOr<std::vector<model::Condition>> DecodeConditions(const Message& me
   return out;
 }
 
+// Sets last_transition, if there is a time that Decode takes.
+template <typename To>
+void EncodeLastTransition(const std::optional<base::SystemTime>& from, To& out) {
+  if (from.has_value() && IsWireTime(*from)) EncodeTime(*from, *out.mutable_last_transition());
+}
+
 template <typename To>
 void EncodeConditions(const std::vector<model::Condition>& from, To& out) {
   out.Reserve(static_cast<int>(from.size()));
@@ -72,7 +85,7 @@ void EncodeConditions(const std::vector<model::Condition>& from, To& out) {
     to.set_status(condition.status);
     to.set_reason(condition.reason);
     to.set_message(condition.message);
-    if (condition.last_transition.has_value()) EncodeTime(*condition.last_transition, *to.mutable_last_transition());
+    EncodeLastTransition(condition.last_transition, to);
   }
 }
 
@@ -131,25 +144,25 @@ void EncodeNode(const model::Node& from, v1::NodeMetrics& to) {
   to.set_name(from.name);
   to.set_status(std::string(model::ToString(from.status)));
   SetStrings(from.roles, *to.mutable_roles());
-  to.set_cpu_capacity(from.cpu_capacity);
-  to.set_memory_capacity(from.memory_capacity);
-  to.set_storage_capacity(from.storage_capacity);
-  to.set_pods_capacity(from.pods_capacity);
-  to.set_cpu_allocatable(from.cpu_allocatable);
-  to.set_memory_allocatable(from.memory_allocatable);
-  to.set_storage_allocatable(from.storage_allocatable);
-  to.set_pods_allocatable(from.pods_allocatable);
-  to.set_cpu_requested(from.pods.cpu_requested);
-  to.set_memory_requested(from.pods.memory_requested);
-  to.set_cpu_usage_percent(from.cpu_usage_percent);
-  to.set_memory_usage_percent(from.memory_usage_percent);
-  to.set_pods_running(from.pods.running);
-  to.set_pods_pending(from.pods.pending);
-  to.set_pods_failed(from.pods.failed);
-  to.set_pods_succeeded(from.pods.succeeded);
-  to.set_pods_total(from.pods.total);
-  to.set_images_count(from.images_count);
-  to.set_volumes_attached(from.volumes_attached);
+  to.set_cpu_capacity(Amount(from.cpu_capacity));
+  to.set_memory_capacity(Count(from.memory_capacity));
+  to.set_storage_capacity(Count(from.storage_capacity));
+  to.set_pods_capacity(Count(from.pods_capacity));
+  to.set_cpu_allocatable(Amount(from.cpu_allocatable));
+  to.set_memory_allocatable(Count(from.memory_allocatable));
+  to.set_storage_allocatable(Count(from.storage_allocatable));
+  to.set_pods_allocatable(Count(from.pods_allocatable));
+  to.set_cpu_requested(Amount(from.pods.cpu_requested));
+  to.set_memory_requested(Count(from.pods.memory_requested));
+  to.set_cpu_usage_percent(Amount(from.cpu_usage_percent));
+  to.set_memory_usage_percent(Amount(from.memory_usage_percent));
+  to.set_pods_running(Count(from.pods.running));
+  to.set_pods_pending(Count(from.pods.pending));
+  to.set_pods_failed(Count(from.pods.failed));
+  to.set_pods_succeeded(Count(from.pods.succeeded));
+  to.set_pods_total(Count(from.pods.total));
+  to.set_images_count(Count(from.images_count));
+  to.set_volumes_attached(Count(from.volumes_attached));
   to.set_kernel_version(from.kernel_version);
   to.set_os_image(from.os_image);
   to.set_container_runtime(from.container_runtime);
@@ -185,13 +198,13 @@ absl::Status DecodeCounts(const v1::ClusterMetrics& from, model::ClusterCounts& 
 }
 
 void EncodeCounts(const model::ClusterCounts& from, v1::ClusterMetrics& to) {
-  to.set_nodes(from.nodes);
-  to.set_nodes_ready(from.nodes_ready);
-  to.set_pods(from.pods);
-  to.set_pods_running(from.pods_running);
-  to.set_cpu_capacity(from.cpu_capacity);
-  to.set_memory_capacity(from.memory_capacity);
-  to.set_deployments(from.deployments.value_or(0));
+  to.set_nodes(Count(from.nodes));
+  to.set_nodes_ready(Count(from.nodes_ready));
+  to.set_pods(Count(from.pods));
+  to.set_pods_running(Count(from.pods_running));
+  to.set_cpu_capacity(Amount(from.cpu_capacity));
+  to.set_memory_capacity(Count(from.memory_capacity));
+  to.set_deployments(Count(from.deployments.value_or(0)));
   to.set_deployments_unknown(!from.deployments.has_value());
 }
 
@@ -207,6 +220,7 @@ absl::StatusOr<std::vector<std::string>> DecodeNamespaces(const v1::ClusterMetri
 
 absl::Status DecodeOperator(const v1::OperatorInfo& from, model::OlmOperator& to) {
   if (from.name().empty()) return base::InvalidArgument("name is empty");
+  if (!IsName(from.name())) return base::InvalidArgument("name is not the name of an operator");
   to.name = from.name();
   to.display_name = from.display_name();
   to.version = from.version();
@@ -270,7 +284,7 @@ void EncodeClusterOperator(const model::ClusterOperator& from, v1::ClusterOperat
   to.set_progressing(from.progressing);
   to.set_degraded(from.degraded);
   to.set_upgradeable(from.upgradeable);
-  if (from.last_transition.has_value()) EncodeTime(*from.last_transition, *to.mutable_last_transition());
+  EncodeLastTransition(from.last_transition, to);
   EncodeConditions(from.conditions, *to.mutable_conditions());
   for (const auto& version : from.versions) {
     v1::ClusterOperatorVersion& out = *to.add_versions();
@@ -342,9 +356,13 @@ absl::Status DecodeSource(const v1::CustomResourceBatch& from, model::SourceResu
   to.duration = std::chrono::milliseconds(check.Count("duration_ms", from.duration_ms()));
   to.rows.reserve(static_cast<std::size_t>(from.resources_size()));
   for (const auto& row : from.resources()) {
+    if (!row.namespace_().empty() && !IsDnsLabel(row.namespace_()))
+      check.Fail("resources", "has a namespace that is none");
+    if (!row.name().empty() && !IsName(row.name())) check.Fail("resources", "has a name that is none");
     to.rows.push_back({row.id(), row.namespace_(), row.name(), Map<model::Labels>(row.labels()), row.values_json()});
   }
   for (const auto& [name, value] : from.aggregation_values()) {
+    if (!IsName(name)) check.Fail("aggregation_values", "has a name that is none");
     if (!std::isfinite(value)) check.Fail("aggregation_values", "has a value that is not a finite number");
     to.aggregations.emplace(name, value);
   }
@@ -353,9 +371,9 @@ absl::Status DecodeSource(const v1::CustomResourceBatch& from, model::SourceResu
 
 void EncodeSource(const model::SourceResult& from, v1::CustomResourceBatch& to) {
   to.set_source_id(from.source);
-  to.set_resource_count(from.resource_count);
+  to.set_resource_count(Count(from.resource_count));
   to.set_truncated(from.truncated);
-  to.set_duration_ms(from.duration.count());
+  to.set_duration_ms(Count(from.duration.count()));
   for (const model::SourceRow& row : from.rows) {
     v1::CustomCollectedResource& out = *to.add_resources();
     out.set_id(row.id);
@@ -364,7 +382,9 @@ void EncodeSource(const model::SourceResult& from, v1::CustomResourceBatch& to) 
     out.mutable_labels()->insert(row.labels.begin(), row.labels.end());
     out.set_values_json(row.values_json);
   }
-  to.mutable_aggregation_values()->insert(from.aggregations.begin(), from.aggregations.end());
+  for (const auto& [name, value] : from.aggregations) {
+    if (std::isfinite(value)) to.mutable_aggregation_values()->insert({name, value});
+  }
 }
 
 // Decodes a list into the model; names must be unique where `name_of` tells one.
@@ -499,8 +519,9 @@ void Encode(const model::Batch& batch, v1::MetricsBatch& out) {
   out.set_batch_id(batch.id);
   out.set_seq(batch.seq);
   EncodeTime(batch.collected_at, *out.mutable_collected_at());
-  out.set_age_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(batch.age.count(), 0)));
-  out.set_interval_seconds(static_cast<std::int32_t>(batch.interval.count()));
+  out.set_age_ms(EncodeMillis(batch.age));
+  out.set_interval_seconds(
+      static_cast<std::int32_t>(std::clamp(batch.interval, std::chrono::seconds(0), kLongestInterval).count()));
   out.set_lane(batch.history_only ? v1::LANE_HISTORY : v1::LANE_LIVE);
   out.set_part(batch.part);
   out.set_parts(batch.parts);

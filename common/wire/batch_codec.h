@@ -11,7 +11,7 @@ namespace clusterpulse::wire {
 namespace v1 = ::clusterpulse::collector::v1;
 
 // Checks everything a peer can get wrong: numbers finite and not negative, names such as Kubernetes gives them and
-// unique in their list, times between 1970 and 9999. (protobuf's own parser has refused text that is not UTF-8.)
+// unique in their list, times between 1970 and 2262. (protobuf's own parser has refused text that is not UTF-8.)
 // kInvalidArgument names the field: "node_metrics[3].cpu_capacity: not a finite number". The message's own size bounds
 // everything else.
 //
@@ -20,7 +20,9 @@ namespace v1 = ::clusterpulse::collector::v1;
 // its list.
 absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message);
 
-// Overwrites `out`. The snapshot's deployments, when absent, go as unknown.
+// Overwrites `out`, with nothing that Decode refuses: what is no number or negative goes as 0, a time of a condition
+// outside those bounds as none, an aggregation that is no number not at all. Names are taken as Kubernetes made them.
+// The snapshot's deployments, when absent, go as unknown.
 void Encode(const model::Batch& batch, v1::MetricsBatch& out);
 
 }  // namespace clusterpulse::wire

@@ -18,12 +18,17 @@
 // field.
 namespace clusterpulse::wire {
 
-// 1970-01-01 .. 9999-12-31, whole nanoseconds within a second.
+// 1970 .. the end of our clock in 2262, whole nanoseconds within a second.
 absl::StatusOr<base::SystemTime> DecodeTime(std::string_view field, const google::protobuf::Timestamp& from);
+// True for what DecodeTime takes.
+bool IsWireTime(base::SystemTime time);
+// The nearest time that DecodeTime takes.
 void EncodeTime(base::SystemTime from, google::protobuf::Timestamp& to);
 
 // Up to 400 days: what a batch or a heartbeat can sensibly tell.
 absl::StatusOr<std::chrono::milliseconds> DecodeMillis(std::string_view field, std::uint64_t ms);
+// The nearest span that DecodeMillis takes.
+std::uint64_t EncodeMillis(std::chrono::milliseconds from);
 // 0..most
 absl::StatusOr<std::chrono::seconds> DecodeSeconds(std::string_view field, std::int64_t seconds,
                                                    std::chrono::seconds most);

@@ -77,6 +77,7 @@ void EncodeRanges(const std::vector<model::SeqRange>& from, Repeated& to) {
 }
 
 absl::StatusOr<model::Registration> DecodeRegistration(const v1::RegisterRequest& from) {
+  RETURN_IF_ERROR(Bounded("cluster_name", from.cluster_name()));
   RETURN_IF_ERROR(Bounded("token", from.token(), kLongestToken));
   RETURN_IF_ERROR(Bounded("version", from.version()));
   RETURN_IF_ERROR(Bounded("instance", from.instance()));

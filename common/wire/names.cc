@@ -1,5 +1,7 @@
 #include "common/wire/names.h"
 
+#include <algorithm>
+
 namespace clusterpulse::wire {
 namespace {
 
@@ -15,6 +17,12 @@ bool IsLabel(std::string_view label) {
 }
 
 }  // namespace
+
+bool IsName(std::string_view name) {
+  return !name.empty() && name.size() <= 253 && std::none_of(name.begin(), name.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == 0x7f;
+  });
+}
 
 bool IsDnsLabel(std::string_view name) { return name.size() <= 63 && IsLabel(name); }
 

@@ -24,7 +24,7 @@ class Link : private link::HubTransport::Events {
   Link()
       : outbox_({.max_batches = 4, .max_bytes = 4096}, "i", clock_),
         machine_(Options(),
-                 {.on_connected = [this] { Add(true); },
+                 {.on_full_batch = [this] { Add(true); },
                   .on_config = [](const model::CollectorConfig&) { return std::vector<std::string>{"p"}; },
                   .heartbeat = [] { return model::Heartbeat{.interval = std::chrono::seconds(30)}; }},
                  outbox_, transport_, *this, clock_, random_, {}, nullptr) {
@@ -153,7 +153,8 @@ class Link : private link::HubTransport::Events {
     Require(stats.last_seq == made_);
     // What is left: kept, or fell out of the buffer while a hub may still make it durable.
     Require(made_ - stats.durable - stats.lost - stats.rejected - stats.batches <= 1024);
-    Require(machine_.status().state == link::LinkState::kStreaming || stats.in_flight == 0);
+    const link::LinkState state = machine_.status().state;
+    Require(state == link::LinkState::kStreaming || state == link::LinkState::kWaiting || stats.in_flight == 0);
   }
   void Check(const std::string& message) {
     const auto decoded = wire::DecodeFromCollector(message);

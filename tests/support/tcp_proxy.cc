@@ -60,7 +60,7 @@ bool WriteFrom(std::string& buffer, int fd, std::size_t limit, std::size_t& writ
 
 }  // namespace
 
-TcpProxy::TcpProxy(int server_port) : server_port_(server_port) {
+TcpProxy::TcpProxy(std::vector<int> server_ports) : server_ports_(std::move(server_ports)) {
   // SOCK_CLOEXEC: the programs a test starts must not hold these connections open.
   listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -119,6 +119,7 @@ void TcpProxy::Run() {
       const bool from_server = !connection.server_ended && connection.to_client.size() < kBuffer;
       const auto events = [](bool in, bool out) { return static_cast<short>((in ? POLLIN : 0) | (out ? POLLOUT : 0)); };
       const bool to_server = !connection.to_server.empty();
+      if (faults.freeze) return false;
       polled.push_back({from_client || may_write ? connection.client : -1, events(from_client, may_write), 0});
       polled.push_back({from_server || to_server ? connection.server : -1, events(from_server, to_server), 0});
       return false;
@@ -140,14 +141,20 @@ void TcpProxy::Accept() {
     connection.client = client;
     connection.begin = connection.counted_from = std::chrono::steady_clock::now();
     connection.server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const sockaddr_in address = Loopback(server_port_);
-    if (connection.server < 0 ||
-        ::connect(connection.server, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
-      Close(connection, true);  // nobody listens there
+    if (!Connect(connection.server)) {
+      Close(connection, true);
       continue;
     }
     connections_.push_back(std::move(connection));
   }
+}
+
+bool TcpProxy::Connect(int socket) {
+  for (std::size_t tried = 0; tried < server_ports_.size(); ++tried) {
+    const sockaddr_in address = Loopback(server_ports_[turn_++ % server_ports_.size()]);
+    if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return true;
+  }
+  return false;
 }
 
 std::size_t TcpProxy::Allowance(const Connection& connection, const Faults& faults, Time now) {
@@ -165,6 +172,7 @@ bool TcpProxy::Relay(Connection& connection, const Faults& faults, Time now) {
     Close(connection, true);
     return false;
   }
+  if (faults.freeze) return true;
   const Read client = ReadInto(connection.client, connection.to_server);
   Read server = Read::kOpen;
   if (!connection.server_ended) server = ReadInto(connection.server, connection.to_client);

@@ -13,8 +13,8 @@
 
 namespace clusterpulse::testing {
 
-// A TCP relay on 127.0.0.1 in front of one server there, which a test makes misbehave. It carries bytes and understands
-// none of them, so TLS passes through unbroken.
+// A TCP relay on 127.0.0.1 in front of one server there, or of several that take new connections in turn, which a test
+// makes misbehave. It carries bytes and understands none of them, so TLS passes through unbroken.
 //
 //   TcpProxy proxy(server.port());
 //   proxy.Set({.hold_after = 65536});  // freezes every longer answer in its middle
@@ -27,12 +27,14 @@ class TcpProxy {
   struct Faults {
     std::chrono::milliseconds max_age{0};  // older connections are reset; zero: none is
     bool refuse = false;                   // all connections are reset, new ones at once
+    bool freeze = false;                   // nothing passes either way, as on a cut line; connections stay open
     // What each connection gets of the server, counted from Set or, when later, from its begin; all when not set. The
     // rest is held back while the connection stays open.
     std::optional<std::size_t> hold_after, bytes_per_second;
   };
 
-  explicit TcpProxy(int server_port);
+  explicit TcpProxy(int server_port) : TcpProxy(std::vector<int>{server_port}) {}
+  explicit TcpProxy(std::vector<int> server_ports);
   ~TcpProxy();
   TcpProxy(const TcpProxy&) = delete;
   TcpProxy& operator=(const TcpProxy&) = delete;
@@ -58,6 +60,8 @@ class TcpProxy {
 
   void Run();
   void Accept();
+  // To the server whose turn it is, or the next that listens. False: none does.
+  bool Connect(int socket);
   // False: the connection is over and closed.
   bool Relay(Connection& connection, const Faults& faults, Time now);
   // How many bytes the client may get now.
@@ -65,10 +69,12 @@ class TcpProxy {
   void Close(Connection& connection, bool reset);
 
   // Constant after construction.
-  const int server_port_;
+  const std::vector<int> server_ports_;
   int port_ = 0, listener_ = -1, wake_ = -1;
 
-  std::vector<Connection> connections_;  // of the thread
+  // Of the thread.
+  std::vector<Connection> connections_;
+  std::size_t turn_ = 0;  // of the servers
 
   std::atomic<bool> stop_ = false;
   std::atomic<int> resets_ = 0, holding_ = 0;

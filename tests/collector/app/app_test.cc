@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "common/base/testing/manual_clock.h"
 #include "common/http/server.h"
 #include "common/kube/testing/fake_kube_api.h"
 #include "common/survey/survey.h"
@@ -24,6 +25,7 @@ struct Fixture {
   FakeKubeApi* api = nullptr;
   LoopHub hub;
   Config config;
+  const base::Clock* clock = &base::SystemClock();
   std::unique_ptr<App> app;
   std::stop_source stop;
   absl::Status result = absl::UnknownError("still running");
@@ -42,6 +44,7 @@ struct Fixture {
   void Make() {
     Dependencies deps;
     deps.registry = std::make_unique<telemetry::Registry>();
+    deps.clock = clock;
     auto fake = std::make_unique<FakeKubeApi>(store);
     api = fake.get();
     deps.api = std::move(fake);
@@ -115,7 +118,7 @@ TEST_CASE("what the hub gets is the cluster, and an acknowledged batch is let go
   CHECK(testing::Eventually(15s, [&] { return f.Gauge("clusterpulse_collector_buffered_batches") == 0; }));
   CHECK(f.Gauge("clusterpulse_collector_connected") == 1);
   CHECK(f.app->Ready().ok);
-  CHECK(f.app->Alive().ok);
+  CHECK(f.app->Alive().body == "[+] batches: ok\n[+] inventory: ok\n[+] link: ok\nok\n");
   CHECK(f.Told("[+] cluster: ok\n[i] hub: streaming since "));
   CHECK(f.Told(" with hub-0\n[i] degraded: nothing\n"));
   CHECK(f.Stop().ok());
@@ -189,6 +192,33 @@ TEST_CASE("a cluster that cannot be read makes it unready, not dead") {
   CHECK_FALSE(f.app->Ready().ok);
   CHECK(f.app->Alive().ok);
   CHECK(f.Stop().ok());  // while it waits for the first sync
+}
+
+TEST_CASE("what can no longer be read is told at once and as long as it lasts, whatever the interval is") {
+  base::ManualClock clock;
+  Fixture f;
+  f.clock = &clock;
+  f.config.interval = 3600s;
+  f.Make();
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return Merge(seen.batches).cluster_operators.has_value(); }));
+  CHECK(f.app->Ready().ok);
+  f.api->FailNext(Verb::kWatch, "deployments", absl::UnavailableError("connection refused"), FakeKubeApi::kForever);
+  f.api->EndWatches(absl::UnavailableError("connection refused"));
+  REQUIRE(f.api->WaitForCalls(Verb::kWatch, "deployments", 3));
+  clock.AdvanceBy(61s);
+  const std::string told = "deployments: UNAVAILABLE: connection refused (for 61 s)";
+  CHECK(testing::Eventually(15s, [&] { return f.Told("[i] degraded: " + told); }));
+  CHECK_FALSE(f.app->Ready().ok);
+  CHECK(f.Told("[-] cluster: UNAVAILABLE: deployments: connection refused"));
+  REQUIRE(kubesim::SetNodeReady(f.store, "node-2", false).ok());  // wakes the link, for which a heartbeat is due
+  CHECK(f.WaitFor([&](const LoopHub::Seen& seen) { return !seen.heartbeats.empty(); }));
+  CHECK(f.hub.seen().heartbeats.back().degraded == told);
+  f.api->ClearFaults();
+  CHECK(testing::Eventually(15s, [&] {
+    f.api->SendBookmark();
+    return f.app->Ready().ok && f.Told("[i] degraded: nothing");
+  }));
 }
 
 TEST_CASE("a token from a file is read anew at each connect") {

@@ -24,7 +24,7 @@ std::ostream& operator<<(std::ostream& out, const Made& made) {
 struct Fixture {
   base::ManualClock clock;
   base::SeededRandom random{1};
-  bool synced = true, connected = true;
+  bool current = true, connected = true, pending = false;
   observe::Observation observation;
   std::chrono::milliseconds observing{0};  // it takes
   std::vector<bool> asked_full;
@@ -33,8 +33,9 @@ struct Fixture {
   const base::SteadyTime start = clock.Steady();
   Batcher batcher{
       {.cluster = "edge-1", .interval = 30s},
-      {.has_synced = [this] { return synced; },
+      {.is_current = [this] { return current; },
        .is_connected = [this] { return connected; },
+       .is_pending = [this] { return pending; },
        .observe =
            [this](bool full) {
              asked_full.push_back(full);
@@ -197,29 +198,67 @@ TEST_CASE("another interval is in force at once and counts from the last tick") 
 
 TEST_CASE("the first batch waits for the first sync, but not for ever") {
   Fixture f;
-  f.synced = false;
+  f.current = false;
   f.batcher.Connected();
   f.batcher.News();
   f.RunFor(59s);
   CHECK(f.Take().empty());
   SECTION("it comes") {
-    f.synced = true;
+    f.current = true;
     f.RunFor(29s);
     CHECK(f.Take() == std::vector<Made>{{59s, true}});
   }
   SECTION("it does not come: what is there is sent") {
     f.RunFor(40s);
     CHECK(f.Take() == std::vector<Made>{{60s, true}, {90s, false}});
+    f.current = true;  // and the rest soon after it was read
+    f.RunFor(10s);
+    CHECK(f.Take() == std::vector<Made>{{99s, false}});
   }
+}
+
+TEST_CASE("that the cluster can be read again is news") {
+  Fixture f;
+  f.RunFor(10s);
+  f.Take();
+  f.current = false;
+  f.RunFor(25s);
+  CHECK(f.Take() == std::vector<Made>{{30s, false}});
+  f.current = true;
+  f.RunFor(10s);
+  CHECK(f.Take() == std::vector<Made>{{35s, false}});
+  f.RunFor(10s);
+  CHECK(f.Take().empty());
+}
+
+TEST_CASE("news waits while the hub has not taken the last batch; the interval does not") {
+  Fixture f;
+  f.RunFor(1s);
+  f.Take();
+  f.pending = true;
+  for (int i = 0; i < 50; ++i) {
+    f.batcher.News();
+    f.RunFor(1s);
+  }
+  CHECK(f.Take() == std::vector<Made>{{30s, false}});
+  f.pending = false;
+  f.RunFor(1s);
+  CHECK(f.Take() == std::vector<Made>{{51s, false}});
+  f.pending = true;
+  f.batcher.News();
+  f.batcher.Connected();  // a full one is not held back, and carries the news
+  f.RunFor(1s);
+  f.pending = false;
+  f.RunFor(5s);
+  CHECK(f.Take() == std::vector<Made>{{52s, true}});
 }
 
 TEST_CASE("nothing known is no batch") {
   Fixture f;
-  f.observation = {.degraded = "nodes: not listed yet"};
+  f.observation = {};
   f.RunFor(70s);
   CHECK(f.Take().empty());
   CHECK(f.asked_full.size() == 3);
-  CHECK(f.batcher.status().degraded == "nodes: not listed yet");
 }
 
 TEST_CASE("a batch that had to leave something out is not called full") {
@@ -232,15 +271,11 @@ TEST_CASE("a batch that had to leave something out is not called full") {
 TEST_CASE("the status tells the last collection and that the loop turns") {
   Fixture f;
   f.observing = 42ms;
-  f.observation.degraded = "pods: no access";
   f.batcher.Step();
   CHECK(f.batcher.status().last_collection == 42ms);
-  CHECK(f.batcher.status().degraded == "pods: no access");
   CHECK(f.batcher.status().last_turn == f.start);
-  f.observation.degraded.clear();
   f.clock.AdvanceBy(30s);
   f.batcher.Step();
-  CHECK(f.batcher.status().degraded.empty());
   CHECK(f.batcher.status().last_turn == f.start + 30042ms);
 }
 
@@ -248,8 +283,9 @@ TEST_CASE("the thread wakes for a connect and ends at once") {
   base::SeededRandom random(2);
   std::atomic<int> delivered = 0;
   Batcher batcher({.cluster = "c", .interval = 3600s},
-                  {.has_synced = [] { return true; },
+                  {.is_current = [] { return true; },
                    .is_connected = [] { return true; },
+                   .is_pending = [] { return false; },
                    .observe =
                        [](bool) {
                          observe::Observation observation;

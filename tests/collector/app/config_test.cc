@@ -105,6 +105,12 @@ TEST_CASE("what cannot be understood stops the start with one line") {
   const std::vector<Case> cases = {
       {"no name", {{"CLUSTER_NAME", ""}}, "CLUSTER_NAME is not set"},
       {"name with a slash", {{"CLUSTER_NAME", "a/b"}}, "CLUSTER_NAME=\"a/b\": allowed is"},
+      {"name in capitals", {{"CLUSTER_NAME", "Edge"}}, "CLUSTER_NAME=\"Edge\": allowed is"},
+      {"name that is no text", {{"CLUSTER_NAME", "edge\xff"}}, "CLUSTER_NAME="},
+      {"token in two lines", {{"COLLECTOR_TOKEN", "half\nhalf"}}, "COLLECTOR_TOKEN holds blanks or other"},
+      {"token of a novel's length",
+       {{"COLLECTOR_TOKEN", std::string(7169, 'x')}},
+       "COLLECTOR_TOKEN is larger than 7168"},
       {"interval",
        {{"COLLECT_INTERVAL", "1m"}},
        "COLLECT_INTERVAL=\"1m\": allowed is a whole number of seconds from 5"},
@@ -156,6 +162,13 @@ TEST_CASE("a token in the clear, and no token, are warned of once") {
   CHECK(none->warnings[0].find("neither COLLECTOR_TOKEN nor COLLECTOR_TOKEN_FILE is set") == 0);
 }
 
+TEST_CASE("a line break at the end of the token, as Secrets have, is none of it") {
+  const auto loaded = Load({}, {{"COLLECTOR_TOKEN", " hunter2\n"}, {"INGESTER_TLS_ENABLED", "true"}});
+  REQUIRE(loaded.ok());
+  CHECK(ReadToken(loaded->config).value() == "hunter2");
+  CHECK(loaded->warnings.empty());
+}
+
 TEST_CASE("the token's file is read each time, and judged") {
   testing::TempDir dir;
   Config config;
@@ -170,7 +183,7 @@ TEST_CASE("the token's file is read each time, and judged") {
   }
   testing::WriteFile(config.token_file, " \n");
   CHECK(ReadToken(config).status().code() == absl::StatusCode::kFailedPrecondition);
-  testing::WriteFile(config.token_file, std::string(70000, 'x'));
+  testing::WriteFile(config.token_file, std::string(7169, 'x'));
   const absl::Status too_large = ReadToken(config).status();
   CHECK(too_large.code() == absl::StatusCode::kInvalidArgument);
   CHECK(base::Message(too_large).find("xxx") == std::string::npos);

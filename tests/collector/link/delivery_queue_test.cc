@@ -1,5 +1,6 @@
 #include "collector/link/delivery_queue.h"
 
+#include <functional>
 #include <set>
 
 #include "tests/collector/link/sample.h"
@@ -314,6 +315,25 @@ TEST_CASE("replay sends what is left again, as history") {
   CHECK(rig.queue.stats().batches == 0);
 }
 
+TEST_CASE("a replay tells whether the newest state of a scope was in it, once") {
+  Rig rig;
+  rig.queue.SetPeer(kOurs);
+  rig.AddSource("a");
+  rig.AddNodes();
+  rig.AddNodes();  // replaces the one before
+  rig.Send();
+  rig.Applied(1, 3);
+  rig.AddSource("b");
+  rig.Send();          // in flight
+  rig.AddSource("c");  // not sent
+  CHECK_FALSE(rig.queue.Replay({2, 2}));
+  CHECK(rig.queue.Replay({1, 2}));
+  CHECK_FALSE(rig.queue.Replay({1, 2}));
+  CHECK(rig.queue.Replay({3, 3}));
+  CHECK(rig.queue.Replay({4, 4}));
+  CHECK_FALSE(rig.queue.Replay({5, 9}));
+}
+
 TEST_CASE("when full the oldest goes and is lost, the newest never") {
   Rig rig(3);
   for (int i = 0; i < 5; ++i) rig.AddNodes();
@@ -470,15 +490,18 @@ TEST_CASE("what a hub cannot read is not sent and does not block") {
     const char* name;
     Peer peer;
     Sent sent;
-    std::uint64_t rejected;
+    bool is_kept;  // for another hub
   };
   const model::Credits credits{16, 64 << 20};
   const std::vector<Case> cases = {
-      {"parts", {.parts = true, .credits = credits}, {"2", "1.0/2", "1.1/2"}, 0},
-      {"no parts, whole", {.credits = credits}, {"2", "1"}, 0},
-      {"no parts, too large", {.max_message = 1 << 20, .credits = credits}, {"2"}, 1},
-      {"parts, too many", {.parts = true, .max_message = 1 << 20, .max_batch = 1 << 20, .credits = credits}, {"2"}, 1},
-      {"parts too large", {.parts = true, .max_message = 1 << 19, .credits = credits}, {"2"}, 1},
+      {"parts", {.parts = true, .credits = credits}, {"2", "1.0/2", "1.1/2"}, false},
+      {"no parts, whole", {.credits = credits}, {"2", "1"}, false},
+      {"no parts, too large", {.max_message = 1 << 20, .credits = credits}, {"2"}, true},
+      {"parts, too many",
+       {.parts = true, .max_message = 1 << 20, .max_batch = 1 << 20, .credits = credits},
+       {"2"},
+       true},
+      {"parts too large", {.parts = true, .max_message = 1 << 19, .credits = credits}, {"2"}, true},
   };
   for (const Case& c : cases) {
     DYNAMIC_SECTION(c.name) {
@@ -491,8 +514,10 @@ TEST_CASE("what a hub cannot read is not sent and does not block") {
         if (text[0] == 'h') text.erase(0, 1);
       }
       CHECK(sent == c.sent);
-      CHECK(rig.queue.stats().rejected == c.rejected);
-      CHECK(rig.queue.stats().batches == 2 - c.rejected);
+      CHECK(rig.queue.stats().batches == 2);
+      CHECK(rig.queue.refusals().count == (c.is_kept ? 1 : 0));
+      rig.Reconnect();
+      CHECK(rig.Send() == Sent{"2", "h1.0/2", "h1.1/2"});
     }
   }
 }
@@ -552,6 +577,173 @@ TEST_CASE("an upstream hub's refusal keeps the batch for the next round") {
     rig.AddNodes();
     CHECK(rig.Send() == Sent{"2", "h1"});
   }
+}
+
+TEST_CASE("a batch of which an upstream hub takes a part is over once it decided on all") {
+  struct Case {
+    const char* name;
+    bool first_ok, second_ok;
+    Seqs lost;
+  };
+  for (const Case& c : {Case{"both taken", true, true, {}}, Case{"the second refused", true, false, {2}},
+                        Case{"the first refused", false, true, {1}}}) {
+    DYNAMIC_SECTION(c.name) {
+      Rig rig;
+      rig.queue.SetPeer(kUpstream);
+      model::Batch both = NodeBatch("both", 30, 500);
+      both.sources = {SampleSource("b", 30, 500)};
+      rig.Add(both, true, 20'000);
+      CHECK(rig.Send() == Sent{"1", "2"});
+      rig.queue.UpstreamAcked({.batch_id = "both", .success = c.first_ok});
+      CHECK(rig.queue.stats().batches == 2);
+      rig.queue.UpstreamAcked({.batch_id = "both", .success = c.second_ok});
+      CHECK(rig.queue.stats().batches == 0);
+      CHECK(rig.queue.stats().durable_low == 2);
+      CHECK(rig.Lost() == c.lost);
+    }
+  }
+  SECTION("one piece is too large for it") {
+    Rig rig;
+    rig.queue.SetPeer(kUpstream);
+    model::Batch both = NodeBatch("both", 9000, 500);
+    both.sources = {SampleSource("b", 1)};
+    rig.Add(both);
+    CHECK(rig.Send() == Sent{"2"});
+    rig.queue.UpstreamAcked({.batch_id = "both"});
+    CHECK(rig.queue.stats().batches == 0);
+    CHECK(rig.queue.stats().durable_low == 2);
+  }
+}
+
+TEST_CASE("newest state that the hub did not get asks for a full batch; what each batch tells does not") {
+  struct Case {
+    const char* name;
+    std::function<void(Rig&)> happen;
+    bool is_lost;
+  };
+  const auto push_out = [](Rig& rig) {
+    for (int i = 0; i < 3; ++i) rig.AddNodes();
+  };
+  const std::vector<Case> cases = {
+      {"fell out unsent",
+       [&](Rig& rig) {
+         rig.AddSource("a");
+         push_out(rig);
+       },
+       true},
+      {"fell out while in flight",
+       [&](Rig& rig) {
+         rig.AddSource("a");
+         rig.Send();
+         push_out(rig);
+       },
+       false},
+      {"fell out, but is there anew",
+       [&](Rig& rig) {
+         rig.AddSource("a");
+         rig.AddSource("a");
+         rig.AddNodes();
+         rig.AddNodes();
+       },
+       false},
+      {"only nodes fell out", push_out, false},
+      {"a full batch came meanwhile",
+       [&](Rig& rig) {
+         rig.AddSource("a");
+         push_out(rig);
+         rig.AddNodes(/*full=*/true);
+       },
+       false},
+      {"rejected",
+       [](Rig& rig) {
+         rig.AddSource("a");
+         rig.Send();
+         rig.queue.Rejected({{1, "limit"}});
+       },
+       true},
+      {"rejected nodes",
+       [](Rig& rig) {
+         rig.AddNodes();
+         rig.Send();
+         rig.queue.Rejected({{1, "limit"}});
+       },
+       false},
+      {"too large",
+       [](Rig& rig) {
+         rig.queue.SetPeer({.max_message = 100, .credits = {16, 1 << 20}});
+         rig.AddSource("a");
+         rig.Send();
+       },
+       true},
+      {"refused by an upstream hub",
+       [](Rig& rig) {
+         rig.queue.SetPeer(kUpstream);
+         rig.AddSource("a");
+         rig.Send();
+         rig.queue.UpstreamAcked({.batch_id = "b1", .success = false});
+       },
+       true},
+      {"overtaken on the way to an upstream hub",
+       [](Rig& rig) {
+         rig.queue.SetPeer(kUpstream);
+         rig.AddSource("a");
+         rig.AddNodes();
+         rig.Send();
+         rig.queue.UpstreamAcked({.batch_id = "b2"});
+       },
+       true},
+      {"without a hub",
+       [&](Rig& rig) {
+         rig.queue.Disconnected();
+         rig.AddSource("a");
+         push_out(rig);
+       },
+       false},
+      {"the stream broke",
+       [&](Rig& rig) {
+         rig.AddSource("a");
+         push_out(rig);
+         rig.queue.Disconnected();
+       },
+       false},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      Rig rig(3);
+      rig.queue.SetPeer(kOurs);
+      c.happen(rig);
+      CHECK(rig.queue.TakeStateLost() == c.is_lost);
+      CHECK_FALSE(rig.queue.TakeStateLost());
+    }
+  }
+}
+
+TEST_CASE("whether the newest batch is still to be taken, and whether there is more to send") {
+  Rig rig;
+  CHECK_FALSE(rig.queue.IsNewestPending());
+  rig.AddNodes();
+  CHECK(rig.queue.IsNewestPending());
+  CHECK_FALSE(rig.queue.HasWaiting());  // for nobody
+  rig.queue.SetPeer(kOurs);
+  CHECK(rig.queue.HasWaiting());
+  rig.Send();
+  CHECK_FALSE(rig.queue.HasWaiting());
+  CHECK(rig.queue.IsNewestPending());
+  rig.Applied(1, 1);
+  CHECK_FALSE(rig.queue.IsNewestPending());
+  rig.AddNodes();
+  rig.AddNodes();
+  CHECK(rig.Send(1) == Sent{"3"});
+  rig.Applied(3, 3);
+  CHECK_FALSE(rig.queue.IsNewestPending());
+  CHECK(rig.queue.HasWaiting());  // history
+  rig.queue.SetPeer(kUpstream);
+  CHECK_FALSE(rig.queue.HasWaiting());  // which it does not take
+  rig.AddNodes();
+  CHECK(rig.queue.HasWaiting());
+  rig.Send();
+  rig.queue.UpstreamAcked({.batch_id = "b4", .success = false});
+  CHECK_FALSE(rig.queue.IsNewestPending());
 }
 
 TEST_CASE("what is too large for an upstream hub waits for one of ours") {

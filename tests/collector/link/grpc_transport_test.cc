@@ -4,6 +4,11 @@
 #include <filesystem>
 #include <fstream>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "collector/link/hub_link.h"
 #include "collector/link/server_name.h"
 #include "tests/collector/link/sample.h"
@@ -41,7 +46,7 @@ struct Collector {
 
   explicit Collector(const LinkOptions& options, std::size_t nodes = 1)
       : link(options,
-             {.on_connected =
+             {.on_full_batch =
                   [this, nodes] {
                     ++connected;
                     outbox.Add(NodeBatch("full", nodes, 900), true);
@@ -232,6 +237,48 @@ TEST_CASE("no hub at all") {
   CHECK(collector.link.Stop(1s));
 }
 
+// An address where connections neither succeed nor fail: what it can queue is used up.
+class DeadAddress {
+ public:
+  explicit DeadAddress(int port) {
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_addr = in6addr_loopback;
+    address.sin6_port = htons(static_cast<std::uint16_t>(port));
+    auto* const where = reinterpret_cast<sockaddr*>(&address);
+    const int listener = Socket();
+    ok_ = ::bind(listener, where, sizeof(address)) == 0 && ::listen(listener, 0) == 0;
+    for (int i = 0; ok_ && i < 4; ++i) (void)::connect(Socket(), where, sizeof(address));
+  }
+  ~DeadAddress() {
+    for (const int fd : fds_) ::close(fd);
+  }
+  DeadAddress(const DeadAddress&) = delete;
+  DeadAddress& operator=(const DeadAddress&) = delete;
+  bool ok() const { return ok_; }
+
+ private:
+  int Socket() { return fds_.emplace_back(::socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)); }
+
+  std::vector<int> fds_;
+  bool ok_ = false;
+};
+
+TEST_CASE("an address of the name that does not answer is passed by in time") {
+  TestHub hub({});
+  const DeadAddress dead(hub.port());
+  if (!dead.ok()) {
+    WARN("skipped: this machine has no IPv6 loopback");
+    return;
+  }
+  LinkOptions options = OptionsFor("localhost:" + std::to_string(hub.port()));
+  options.address_limit = 300ms;
+  Collector collector(options);
+  CHECK(hub.WaitFor([](const Seen& seen) { return seen.batches.size() == 1; }));
+  CHECK(hub.seen().streams == 1);
+  CHECK(collector.link.status().last_error.ok());
+}
+
 TEST_CASE("IPv6") {
   TestHub hub({.host = "[::1]"});
   if (hub.port() == 0) {
@@ -336,6 +383,31 @@ TEST_CASE("TLS: an expired certificate is refused, whatever name is asked for") 
   CHECK(hub.seen().streams == 0);
 }
 
+TEST_CASE("TLS: a CA file that cannot be read whole is told") {
+  const Pki pki;
+  struct Case {
+    const char* name;
+    std::string file, said;
+  };
+  const std::string pipe = pki.dir.File("pipe");
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const std::vector<Case> cases = {
+      {"none", pki.dir.File("none"), "cannot be read"},
+      {"a pipe", pipe, "cannot be read"},
+      {"too large", pki.File("large.crt", pki.ca.cert_pem + std::string(std::size_t{1} << 20, '\n')),
+       "more than 1024 KiB"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      TestHub hub({.tls = pki.server});
+      Collector collector(TlsOptionsFor(hub, "localhost", c.file));
+      const absl::Status failure = collector.Failure();
+      CHECK(failure.code() == Code::kInvalidArgument);
+      CHECK(std::string(failure.message()).find(c.said) != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("TLS: the CA file is read at every attempt") {
   const Pki pki;
   TestHub hub({.tls = pki.server});
@@ -427,6 +499,8 @@ TEST_CASE("which proxy") {
       {"plaintext in a tunnel, as upstream", "hub:9443", false, {plain, secure, ""}, "http://secure:3128/"},
       {"plaintext", "hub:9443", false, {plain, "", ""}, "http://plain:3128/"},
       {"exception by name", "hub.corp:9443", true, {"", secure, "corp"}, ""},
+      {"exception by name, in capitals", "Hub.Example.com:9443", true, {"", secure, "hub.example.com"}, ""},
+      {"exception in capitals", "hub.example.com:9443", true, {"", secure, "Hub.Example.COM"}, ""},
       {"exception by CIDR", "10.1.2.3:9443", true, {"", secure, "10.0.0.0/8"}, ""},
       {"outside the CIDR", "11.1.2.3:9443", true, {"", secure, "10.0.0.0/8"}, "http://secure:3128/"},
       {"exception for IPv6", "[fd00::5]:9443", true, {"", secure, "fd00::/8"}, ""},

@@ -151,7 +151,7 @@ struct Rig {
     auto transport = std::make_unique<LocalHub>();
     hub = transport.get();
     link = std::make_unique<HubLink>(std::move(options),
-                                     LinkCallbacks{.on_connected =
+                                     LinkCallbacks{.on_full_batch =
                                                        [this] {
                                                          ++connected;
                                                          outbox.Add(NodeBatch("full"), true);

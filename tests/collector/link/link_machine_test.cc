@@ -76,16 +76,55 @@ TEST_CASE("a welcome frees what the hub has durable before anything is sent") {
   CHECK(rig.Take() == Texts{"3", "h2"});
 }
 
+TEST_CASE("after two seconds of silence a hub is served as an upstream hub, and taken for one when it acts like one") {
+  LinkRig rig;
+  rig.Add();
+  rig.Register();
+  CHECK(rig.next == rig.clock.Steady() + 2s);
+  rig.AdvanceBy(1999ms);
+  CHECK(rig.state() == LinkState::kRegistering);
+  rig.AdvanceBy(1ms);
+  CHECK(rig.state() == LinkState::kWaiting);
+  CHECK_FALSE(rig.machine.status().upstream);
+  CHECK(rig.connected == 1);
+  CHECK(rig.Take() == Texts{"2"});
+  CHECK(rig.Logged().find("link established") == std::string::npos);
+  rig.AdvanceBy(30s);
+  CHECK(rig.Take() == Texts{"heartbeat"});
+  SECTION("it acknowledges") { rig.Say(model::UpstreamAck{.batch_id = "b2"}); }
+  SECTION("it configures") { rig.Say(model::CollectorConfig{.interval = 45s}); }
+  CHECK(rig.state() == LinkState::kStreaming);
+  CHECK(rig.machine.status().upstream);
+  CHECK(rig.connected == 1);
+  CHECK(rig.Logged().find("link established") != std::string::npos);
+}
+
+TEST_CASE("a hub of ours that is slow to answer is not taken for an upstream hub") {
+  LinkRig rig;
+  const auto has = [&](const std::string& line) {
+    const std::string text = rig.registry.Render();
+    CAPTURE(line, text);
+    CHECK(text.find("\nclusterpulse_collector_" + line + "\n") != std::string::npos);
+  };
+  for (int i = 0; i < 12; ++i) {
+    rig.ConnectSilent();
+    rig.Take();
+    has("connected 0");
+    has("connects_total 0");
+    rig.AdvanceBy(8s);
+    rig.Close(absl::UnavailableError("the store cannot be reached"));
+    CHECK(rig.next - rig.clock.Steady() <= 30s);  // the interval, not five minutes
+  }
+  CHECK(rig.Logged().find("link established") == std::string::npos);
+  rig.ConnectOurs();
+  has("connected 1");
+  has("connects_total 1");
+}
+
 TEST_CASE("a hub without a welcome is an upstream hub") {
   LinkRig rig;
   rig.Add();
   rig.Register();
-  SECTION("after two seconds of silence") {
-    CHECK(rig.next == rig.clock.Steady() + 2s);
-    rig.AdvanceBy(1999ms);
-    CHECK(rig.state() == LinkState::kRegistering);
-    rig.AdvanceBy(1ms);
-  }
   SECTION("as soon as it configures") { rig.Say(model::CollectorConfig{.metric_sources = {"{}"}}); }
   SECTION("as soon as it acknowledges") { rig.Say(model::UpstreamAck{.batch_id = "unknown"}); }
   CHECK(rig.state() == LinkState::kStreaming);
@@ -113,9 +152,11 @@ TEST_CASE("an upstream hub's configuration is put into force and not reported") 
 TEST_CASE("a welcome that comes late still counts") {
   LinkRig rig;
   rig.Add();
-  rig.ConnectUpstream();
+  SECTION("after silence") { rig.ConnectSilent(); }
+  SECTION("even after a configuration") { rig.ConnectUpstream(); }
   CHECK(rig.Take() == Texts{"2"});
   rig.Say(LinkRig::DefaultWelcome());
+  CHECK(rig.state() == LinkState::kStreaming);
   CHECK_FALSE(rig.machine.status().upstream);
   CHECK(rig.machine.status().hub == "hub-0");
   CHECK(rig.connected == 1);
@@ -318,8 +359,28 @@ TEST_CASE("credits, rejections and replays of the hub are heard") {
   rig.Say(model::DeliveryAck{.rejected = {{1, "malformed"}}});
   CHECK(rig.Take() == Texts{"h2"});
   rig.Say(model::DeliveryAck{.applied = {{2, 3}}});
-  rig.Say(model::Replay{"instance-1", {1, 3}});
-  CHECK(rig.Take() == Texts{"h2", "h3"});
+  rig.Say(model::Replay{"instance-1", {1, 2}});
+  CHECK(rig.Take() == Texts{"h2"});
+  CHECK(rig.connected == 1);
+}
+
+TEST_CASE("state that a hub may have lost comes again with a full batch, and its batches as history") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  CHECK(rig.Take() == Texts{"1"});
+  rig.Add();
+  rig.Step();
+  CHECK(rig.Take() == Texts{"2"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 2}}});
+  rig.Say(model::Replay{"instance-1", {2, 2}});
+  CHECK(rig.connected == 2);
+  CHECK(rig.Take() == Texts{"3", "h2"});
+  // Once is enough.
+  rig.Say(model::DeliveryAck{.applied = {{2, 2}}});
+  rig.Say(model::Replay{"instance-1", {1, 2}});
+  CHECK(rig.connected == 2);
+  rig.Say(model::Replay{"instance-0", {3, 3}});
+  CHECK(rig.connected == 2);
 }
 
 TEST_CASE("what a hub says too early is ignored") {
@@ -360,7 +421,7 @@ TEST_CASE("a message that breaks the protocol ends the stream") {
     CHECK(rig.transport.is_cancelled);
   }
   SECTION("a bad field, from upstream") {
-    rig.ConnectUpstream();
+    GENERATE(0, 1) == 0 ? rig.ConnectUpstream() : rig.ConnectSilent();
     rig.SayBytes(bad_field);
     CHECK_FALSE(rig.transport.is_cancelled);
     CHECK(rig.transport.is_receiving);
@@ -467,8 +528,8 @@ TEST_CASE("a connection must come in time, and a message be taken in time") {
   LinkRig rig;
   rig.Step();
   SECTION("connection") {
-    CHECK(rig.next == rig.clock.Steady() + 20s);
-    rig.AdvanceBy(19999ms);
+    CHECK(rig.next == rig.clock.Steady() + 60s);  // six addresses may have to be tried
+    rig.AdvanceBy(59999ms);
     CHECK_FALSE(rig.transport.is_cancelled);
     rig.AdvanceBy(1ms);
   }
@@ -518,7 +579,12 @@ TEST_CASE("stopping at once when nothing is with the hub") {
     rig.ConnectOurs();
     rig.Take();
     rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
-    rig.Add();  // is not waited for
+  }
+  SECTION("while streaming, told to wait for longer than there is") {
+    rig.ConnectOurs();
+    rig.Take();
+    rig.Say(model::DeliveryAck{.applied = {{1, 1}}, .retry_after = 5s});
+    rig.Add();
   }
   rig.machine.Stop(5s);
   rig.Step();
@@ -533,20 +599,23 @@ TEST_CASE("stopping at once when nothing is with the hub") {
   CHECK(rig.transport.opens == opens);
 }
 
-TEST_CASE("stopping waits for applied, not for durable, and begins nothing new") {
+TEST_CASE("stopping sends what is kept and waits for applied, not for durable") {
   LinkRig rig;
   rig.Add();
-  rig.ConnectOurs();
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.credits = {2, 4 << 20};
+  rig.ConnectOurs(welcome);
   CHECK(rig.Take(1) == Texts{"2"});  // and history is being written
-  rig.Add();
+  rig.Add();                         // made a moment before
   rig.machine.Stop(5s);
   rig.Step();
   CHECK_FALSE(rig.transport.is_cancelled);
   CHECK(rig.Take() == Texts{"h1"});
   rig.AdvanceBy(4s);
   rig.Say(model::DeliveryAck{.applied = {{2, 2}}});
+  CHECK(rig.Take() == Texts{"3"});
   CHECK_FALSE(rig.transport.is_cancelled);
-  SECTION("applied") { rig.Say(model::DeliveryAck{.applied = {{1, 1}}}); }
+  SECTION("applied") { rig.Say(model::DeliveryAck{.applied = {{1, 3}}}); }
   SECTION("not in time") {
     CHECK(rig.next == rig.clock.Steady() + 1s);
     rig.AdvanceBy(1s);
@@ -562,6 +631,121 @@ TEST_CASE("stopping waits for applied, not for durable, and begins nothing new")
   rig.Close(absl::CancelledError());
   CHECK(rig.state() == LinkState::kStopped);
   CHECK(rig.next == base::SteadyTime::max());
+}
+
+TEST_CASE("stopping right after connecting does not wait for a full batch that will not come") {
+  LinkRig rig;
+  rig.adds_full = false;
+  rig.Add();
+  rig.ConnectOurs();
+  CHECK(rig.Take().empty());
+  rig.machine.Stop(5s);
+  rig.Step();
+  CHECK(rig.Take() == Texts{"1"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+  CHECK(rig.transport.is_cancelled);
+}
+
+TEST_CASE("stopping an upstream hub's stream waits for the newest batch, which is all it takes") {
+  LinkRig rig;
+  rig.Add();
+  rig.ConnectUpstream();
+  CHECK(rig.Take() == Texts{"2"});
+  rig.machine.Stop(5s);
+  rig.Step();
+  CHECK_FALSE(rig.transport.is_cancelled);
+  rig.Say(model::UpstreamAck{.batch_id = "b2"});
+  CHECK(rig.transport.is_cancelled);
+}
+
+// Operators, which come rarely.
+model::Batch OperatorBatch(const std::string& id) {
+  model::Batch batch = NodeBatch(id);
+  batch.snapshot.operators.emplace();
+  return batch;
+}
+
+TEST_CASE("state that a hub did not get is asked for again, once an interval") {
+  LinkRig rig(LinkRig::DefaultOptions(), {.max_batches = 1});
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.credits = {1, 1 << 20};
+  rig.ConnectOurs(welcome);
+  CHECK(rig.Take() == Texts{"1"});
+  rig.outbox.Add(OperatorBatch("operators"), false);  // waits: 1 is in flight
+  rig.Step();
+  CHECK(rig.Take().empty());
+  rig.Add();  // pushes it out
+  rig.Step();
+  CHECK(rig.connected == 1);
+  rig.AdvanceBy(30s);
+  CHECK(rig.connected == 2);
+  const auto add_and_reject = [&](const model::Batch& batch) {
+    for (int i = 0; i < 3; ++i) {
+      rig.Say(model::DeliveryAck{.applied = {{1, 100}}});
+      rig.Take();
+    }
+    rig.outbox.Add(batch, false);
+    rig.Step();
+    rig.Take();
+    rig.Say(model::DeliveryAck{.rejected = {{rig.outbox.stats().last_seq, "malformed"}}});
+  };
+  for (int i = 0; i < 3; ++i) {
+    add_and_reject(OperatorBatch("operators"));
+    rig.AdvanceBy(29s);
+    CHECK(rig.connected == 2 + i);
+    rig.AdvanceBy(1s);
+    CHECK(rig.connected == 3 + i);
+  }
+  // What every batch tells is not asked for.
+  add_and_reject(NodeBatch("nodes"));
+  rig.AdvanceBy(100s);
+  CHECK(rig.connected == 5);
+}
+
+TEST_CASE("batches go at the pace the hub allows, heartbeats on time") {
+  LinkRig rig;
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.config = {.max_bytes_per_second = 1000, .hash = "c1"};
+  rig.ConnectOurs(welcome);
+  CHECK(rig.Take() == Texts{"report c1", "1"});
+  rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+  rig.AdvanceBy(2s);
+  rig.outbox.Add(NodeBatch("big", 1, 60'000), false);
+  rig.Step();
+  CHECK(rig.Take() == Texts{"2"});
+  const base::SteadyTime sent = rig.clock.Steady();
+  rig.Add();
+  rig.Step();
+  Texts texts;
+  for (int i = 0; i < 10 && (texts.empty() || texts.back() != "3"); ++i) {
+    rig.AdvanceBy(rig.next - rig.clock.Steady());
+    for (const std::string& text : rig.Take()) texts.push_back(text);
+  }
+  CHECK(texts == Texts{"heartbeat", "heartbeat", "3"});
+  CHECK(rig.clock.Steady() - sent >= 60s);
+  CHECK(rig.clock.Steady() - sent < 62s);
+  // A new configuration is in force at once for what follows.
+  rig.Say(model::CollectorConfig{.hash = "c2"});
+  rig.AdvanceBy(1s);
+  rig.Take();
+  rig.outbox.Add(NodeBatch("big", 1, 60'000), false);
+  rig.Step();
+  rig.Add();
+  CHECK(rig.Take() == Texts{"4", "5"});
+}
+
+TEST_CASE("the last turn tells of a transport that does not end a stream") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  rig.AdvanceBy(10s);
+  rig.Take();
+  CHECK(rig.machine.status().last_turn == rig.clock.Steady());
+  rig.SayBytes("\xff");  // breaks it off
+  const base::SteadyTime broken = rig.clock.Steady();
+  rig.AdvanceBy(100s);
+  CHECK(rig.machine.status().last_turn == broken);
+  rig.Close(absl::CancelledError());
+  CHECK(rig.machine.status().last_turn == rig.clock.Steady());
 }
 
 TEST_CASE("stopping finishes a batch in parts") {

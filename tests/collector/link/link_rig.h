@@ -47,7 +47,7 @@ struct LinkRig : private HubTransport::Events {
   explicit LinkRig(LinkOptions options = DefaultOptions(), Outbox::Options outbox_options = {})
       : outbox(outbox_options, "instance-1", clock),
         machine(std::move(options),
-                {.on_connected =
+                {.on_full_batch =
                      [this] {
                        ++connected;
                        if (adds_full) Add(true);
@@ -131,8 +131,14 @@ struct LinkRig : private HubTransport::Events {
   }
   void ConnectUpstream() {
     Register();
-    AdvanceBy(std::chrono::seconds(2));
+    Say(model::CollectorConfig{});
     REQUIRE(state() == LinkState::kStreaming);
+  }
+  // To a hub that says nothing: an upstream one, or one of ours that is slow.
+  void ConnectSilent() {
+    Register();
+    AdvanceBy(std::chrono::seconds(2));
+    REQUIRE(state() == LinkState::kWaiting);
   }
   model::Registration LastRegistration() const {
     for (auto it = transport.written.rbegin(); it != transport.written.rend(); ++it) {

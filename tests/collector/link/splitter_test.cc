@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/wire/batch_codec.h"
 #include "tests/collector/link/sample.h"
 #include "tests/common/wire/sample_batch.h"
 
@@ -187,6 +188,22 @@ TEST_CASE("for a hub without parts nodes go whole, or not at all") {
   CHECK(Content(ReadBatch(wire::BatchMessage(*body, {.seq = 1}))) == batch);
   CHECK(WholeBody(piece, body->size() + wire::kMostStampBytes).has_value());
   CHECK_FALSE(WholeBody(piece, body->size() + wire::kMostStampBytes - 1).has_value());
+}
+
+TEST_CASE("for a hub without parts the number of namespaces is that of all") {
+  model::Batch batch = NodeBatch("a", 40, 100);
+  batch.snapshot.namespaces->clear();
+  for (int i = 1000; i < 2500; ++i) batch.snapshot.namespaces->push_back("ns-" + std::to_string(i));
+  const Piece piece = Split(batch, 4000).front();
+  REQUIRE(piece.bodies.size() > 3);
+  const auto body = WholeBody(piece, wire::kMaxUpstreamMessage);
+  REQUIRE(body.has_value());
+  wire::v1::MetricsBatch message;
+  REQUIRE(message.ParseFromString(*body));
+  CHECK(message.cluster_metrics().namespaces() == 1500);
+  CHECK(message.cluster_metrics().namespace_list_size() == 1500);
+  CHECK(message.cluster_metrics().nodes() == 40);
+  CHECK(Content(ReadBatch(wire::BatchMessage(*body, {.seq = 1}))) == batch);
 }
 
 TEST_CASE("for a hub without parts a source is cut, and says so") {

@@ -74,7 +74,8 @@ TEST_CASE("an observation is what reading the whole cluster would give") {
   CHECK(first.snapshot.nodes->at(0).pods.cpu_requested == 0.5);
   CHECK(first.snapshot.counts->deployments == 1);
   CHECK(first.snapshot.namespaces == std::vector<std::string>{"default", "kube-system", "shop"});
-  CHECK(first.degraded.empty());
+  CHECK(f.observer->Degraded().empty());
+  CHECK(f.observer->Status().ok());
   CHECK(first.is_complete);
   CHECK(f.Current());
 }
@@ -142,16 +143,16 @@ TEST_CASE("what was never listed is absent and named, and the rest is there") {
       REQUIRE(Eventually([&] { return f.news == 3; }));
       REQUIRE(f.api.WaitForCalls(Verb::kList, c.resource, 1));
       const std::string expected = c.resource + ": PERMISSION_DENIED: no access??";
-      CHECK(Eventually([&] { return f.observer->Observe(false).degraded == expected; }));
+      CHECK(Eventually([&] { return f.observer->Degraded() == expected; }));
       const Observation seen = f.observer->Observe(true);
       CHECK(seen.snapshot.nodes.has_value() == c.nodes);
       CHECK(seen.snapshot.counts.has_value() == c.nodes);
       if (c.nodes) CHECK(seen.snapshot.counts->deployments.has_value() == c.deployments);
-      CHECK(seen.snapshot.namespaces.has_value() == c.namespaces);
-      CHECK(seen.degraded == expected);
+      // Without counts an upstream hub would take namespaces for a cluster of no nodes.
+      CHECK(seen.snapshot.namespaces.has_value() == (c.namespaces && c.nodes));
       CHECK(seen.is_complete);  // of what was ever known
       CHECK_FALSE(f.observer->HasSynced());
-      const absl::Status status = f.observer->SyncStatus();
+      const absl::Status status = f.observer->Status();
       CHECK(status.code() == absl::StatusCode::kPermissionDenied);
       CHECK(std::string(status.message()).find(c.resource + ": ") == 0);
     }
@@ -165,9 +166,8 @@ TEST_CASE("a list that hangs delays nothing else") {
   REQUIRE(f.api.WaitForWatches("", 3));
   const Observation seen = f.observer->Observe(true);
   CHECK_FALSE(seen.snapshot.nodes);
-  CHECK(seen.snapshot.namespaces);
-  CHECK(seen.degraded.find("pods: not listed yet") == 0);
-  CHECK(f.observer->SyncStatus().code() == absl::StatusCode::kUnavailable);
+  CHECK(f.observer->Degraded().find("pods: UNAVAILABLE: not listed yet") == 0);
+  CHECK(f.observer->Status() == absl::UnavailableError("pods: not listed yet"));
   f.observer->Stop();  // ends the held call
 }
 
@@ -183,22 +183,68 @@ TEST_CASE("a watch that fails for longer than a minute no longer vouches for wha
   f.clock.AdvanceBy(60s);
   Observation seen = f.observer->Observe(true);
   CHECK(seen.snapshot.nodes);
-  CHECK(seen.degraded.empty());
+  CHECK(f.observer->Degraded().empty());
+  CHECK(f.observer->Status().ok());
   CHECK(seen.is_complete);
 
   f.clock.AdvanceBy(1s);
   seen = f.observer->Observe(true);
   CHECK_FALSE(seen.snapshot.nodes);
   CHECK_FALSE(seen.snapshot.counts);
-  CHECK(seen.snapshot.namespaces);
-  CHECK(seen.degraded == "pods: UNAVAILABLE: connection refused (for 61 s)");
+  CHECK_FALSE(seen.snapshot.namespaces);
+  CHECK(f.observer->Degraded() == "pods: UNAVAILABLE: connection refused (for 61 s)");
+  CHECK(f.observer->Status() == absl::UnavailableError("pods: connection refused (for 61 s)"));
   CHECK_FALSE(seen.is_complete);
 
   PutPod(f.store(), "b", "w2");
   f.api.ClearFaults();
-  CHECK(Eventually([&] { return f.observer->Observe(false).degraded.empty(); }));
+  CHECK(Eventually([&] { return f.observer->Degraded().empty(); }));
+  CHECK(f.observer->Status().ok());
   CHECK(Eventually([&] { return f.Current(); }));
   CHECK(f.Metric("clusterpulse_collector_watch_lists_total", "pods") == 1);  // resumed, not listed again
+}
+
+TEST_CASE("a watch that no longer gets its bookmarks does not vouch for what it knows; one that never got any does") {
+  Fixture f;
+  f.StartAndSync();
+  CHECK(f.observer->Status().ok());
+  f.clock.AdvanceBy(1h);
+  CHECK(f.observer->Status().ok());
+  CHECK(f.observer->Observe(true).snapshot.nodes);
+
+  const auto silent = [&] {
+    const std::string degraded = f.observer->Degraded();
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = degraded.find("UNAVAILABLE: the watch is silent", at)) != std::string::npos; ++at) {
+      ++count;
+    }
+    return count;
+  };
+  f.api.SendBookmark();
+  CHECK(Eventually([&] {
+    f.clock.AdvanceBy(181s);
+    return silent() == 4;
+  }));
+  CHECK(f.observer->Status().code() == absl::StatusCode::kUnavailable);
+  Observation seen = f.observer->Observe(true);
+  CHECK_FALSE(seen.snapshot.nodes);
+  CHECK_FALSE(seen.snapshot.namespaces);
+  CHECK_FALSE(seen.is_complete);
+
+  f.api.SendBookmark();
+  REQUIRE(Eventually([&] { return silent() == 0; }));
+  CHECK(f.observer->Observe(true).is_complete);
+  f.clock.AdvanceBy(180s);
+  CHECK(silent() == 0);
+  f.clock.AdvanceBy(1s);
+  CHECK(silent() == 4);
+
+  // A server that was just started sends no bookmarks for what does not change.
+  const auto watches = f.api.Count(Verb::kWatch, "");
+  f.api.EndWatches();
+  REQUIRE(Eventually([&] { return f.api.Count(Verb::kWatch, "") >= watches + 4; }));
+  f.clock.AdvanceBy(1h);
+  CHECK(f.observer->Degraded().empty());
 }
 
 TEST_CASE("a version that is gone is listed anew, with what vanished meanwhile") {

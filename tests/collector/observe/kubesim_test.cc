@@ -45,7 +45,7 @@ struct Fixture {
   void CheckCurrent(std::chrono::seconds limit = 40s) {
     const model::ClusterSnapshot truth = Survey(*api);
     CHECK(Eventually(limit, [&] { return Cached(*observer) == truth; }));
-    CHECK(observer->Observe(false).degraded.empty());
+    CHECK(observer->Degraded().empty());
   }
   void Churn(std::mt19937& random, int changes) {
     for (int i = 0; i < changes; ++i) RandomChange(sim->store(), random);
@@ -134,8 +134,9 @@ TEST_CASE("stopping during the first list of a frozen server takes no time") {
   observer.Start();
   const Observation seen = observer.Observe(true);
   CHECK(seen.snapshot == model::ClusterSnapshot());
-  CHECK(seen.degraded ==
-        "nodes: not listed yet; pods: not listed yet; deployments: not listed yet; namespaces: not listed yet");
+  CHECK(observer.Degraded() ==
+        "nodes: UNAVAILABLE: not listed yet; pods: UNAVAILABLE: not listed yet; "
+        "namespaces: UNAVAILABLE: not listed yet; deployments: UNAVAILABLE: not listed yet");
   const auto start = std::chrono::steady_clock::now();
   observer.Stop();
   CHECK(std::chrono::steady_clock::now() - start < 5s);

@@ -21,6 +21,12 @@ TEST_CASE("a heartbeat is late only after its limit") {
   CHECK(heartbeat.Check(60s).ok());
 }
 
+TEST_CASE("a loop that was silent for too long fails its check") {
+  const base::SteadyTime last(std::chrono::hours(1));
+  CHECK(CheckTurn(last, last + 60s, 60s).ok());
+  CHECK(CheckTurn(last, last + 61s, 60s) == absl::DeadlineExceededError("no sign of life for 61 s"));
+}
+
 TEST_CASE("an answer lists every check and fails when one does") {
   HealthChecks checks;
   CHECK(checks.Run().ok);

@@ -131,6 +131,7 @@ TEST_CASE("a node's amounts are read as Kubernetes means them") {
       {R"("129e6")", 129e6, 129'000'000, 0},
       {R"("1E3")", 1000, 1000, 0},
       {R"(4096)", 4096, 4096, 0},
+      {R"("-4")", 0, 0, 0},  // no node has less than none
       {R"("")", 0, 0, 2},
       {R"("500x")", 0, 0, 2},
       {R"("2g")", 0, 0, 2},
@@ -151,6 +152,32 @@ TEST_CASE("a node's amounts are read as Kubernetes means them") {
 TEST_CASE("a count of pods is within its bounds") {
   CHECK(ReadFrom(R"({"status":{"capacity":{"pods":"99999999999"}}})").node.pods_capacity == 2147483647);
   CHECK(ReadFrom(R"({"status":{"capacity":{"pods":"-3"}}})").node.pods_capacity == 0);
+}
+
+TEST_CASE("a condition's time is absent where no clock of ours holds it") {
+  struct Case {
+    const char* text;
+    const char* read;  // null: absent
+  };
+  const std::vector<Case> cases = {
+      {"2031-04-05T06:07:08Z", "2031-04-05T06:07:08Z"},
+      {"1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"},
+      {"2262-04-11T23:47:15Z", "2262-04-11T23:47:15Z"},
+      {"1969-12-31T23:59:59Z", nullptr},
+      {"0001-01-01T00:00:00Z", nullptr},
+      {"9999-12-31T23:59:59Z", nullptr},
+      {"yesterday", nullptr},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text);
+    const auto node =
+        ReadFrom(fmt::format(R"({{"status":{{"conditions":[{{"type":"Ready","lastTransitionTime":"{}"}}]}}}})", c.text))
+            .node;
+    REQUIRE(node.conditions.size() == 1);
+    const auto& time = node.conditions[0].last_transition;
+    REQUIRE(time.has_value() == (c.read != nullptr));
+    if (time) CHECK(base::FormatSeconds(*time) == c.read);
+  }
 }
 
 TEST_CASE("odd fields of a node count as absent") {

@@ -272,6 +272,18 @@ TEST_CASE("pods are tallied by node and phase, requests only of those that hold 
   CHECK(tally.All() == model::PodTotals{});
 }
 
+TEST_CASE("requests that a status made negative never show as less than none") {
+  const PodRecord pod = ReadFrom(R"({"spec":{"nodeName":"w1","containers":[
+      {"name":"app","resources":{"requests":{"cpu":"1","memory":"1Gi"}}}]},
+    "status":{"phase":"Running","resize":"Infeasible","containerStatuses":[
+      {"name":"app","resources":{"requests":{"cpu":"-4","memory":"-8Gi"}},
+       "allocatedResources":{"cpu":"-2","memory":"-2Gi"}}]}})")
+                            .pod;
+  PodTally tally;
+  tally.Add(pod);
+  CHECK(tally.On("w1") == model::PodTotals{.running = 1, .total = 1});
+}
+
 TEST_CASE("sums of enormous requests stay at the bound") {
   PodTally tally;
   for (int i = 0; i < 3; ++i) tally.Add(Pod("w1", PodPhase::kRunning, "9E", "9E"));

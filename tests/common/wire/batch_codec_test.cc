@@ -1,8 +1,13 @@
 #include "common/wire/batch_codec.h"
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
+#include <initializer_list>
 #include <limits>
+#include <random>
 #include <string>
+#include <type_traits>
 
 #include <catch2/catch.hpp>
 
@@ -63,6 +68,119 @@ TEST_CASE("a batch comes back as it went") {
       REQUIRE(decoded.ok());
       CHECK(*decoded == batch);
     }
+  }
+}
+
+// Values at and beyond the edges of what the hub takes.
+class Extremes {
+ public:
+  explicit Extremes(std::uint32_t seed) : random_(seed) {}
+
+  template <typename T>
+  void Set(T& to) {
+    if constexpr (std::is_floating_point_v<T>) {
+      to = Pick<T>({0, -0.0, 1.5, -1.5, kNaN, -kNaN, kInf, -kInf, 1e308, -1e308, 5e-324});
+    } else {
+      to = Pick<T>({0, 1, -1, std::numeric_limits<T>::max(), std::numeric_limits<T>::min()});
+    }
+  }
+  void Set(base::SystemTime& to) {
+    const auto second = std::chrono::seconds(1);
+    to = Pick<base::SystemTime>({base::SystemTime(), base::SystemTime() - std::chrono::nanoseconds(1),
+                                 base::SystemTime(second), base::SystemTime::min(), base::SystemTime::max(),
+                                 base::SystemTime::max() - second, base::SystemTime::max() - 3 * second});
+  }
+  template <typename Rep, typename Period>
+  void Set(std::chrono::duration<Rep, Period>& to) {
+    Rep count{};
+    Set(count);
+    to = std::chrono::duration<Rep, Period>(count);
+  }
+  template <typename T>
+  void Set(std::optional<T>& to) {
+    to.reset();
+    if (random_() % 4 != 0) Set(to.emplace());
+  }
+  void Set(std::vector<model::Condition>& to) {
+    to.resize(random_() % 4);
+    for (model::Condition& condition : to) Set(condition.last_transition);
+  }
+  template <typename... T>
+  void SetAll(T&... fields) {
+    (Set(fields), ...);
+  }
+
+ private:
+  template <typename T>
+  T Pick(std::initializer_list<T> values) {
+    return *(values.begin() + random_() % values.size());
+  }
+
+  std::mt19937 random_;
+};
+
+TEST_CASE("whatever a collector comes to hold, what it encodes the hub takes") {
+  for (std::uint32_t seed = 0; seed < 3000; ++seed) {
+    Extremes extremes(seed);
+    model::Batch batch = FullBatch();
+    extremes.SetAll(batch.collected_at, batch.age, batch.interval);
+    model::ClusterSnapshot& snapshot = batch.snapshot;
+    for (model::Node& node : *snapshot.nodes) {
+      extremes.SetAll(node.conditions, node.cpu_capacity, node.cpu_allocatable, node.memory_capacity,
+                      node.memory_allocatable, node.storage_capacity, node.storage_allocatable, node.pods_capacity,
+                      node.pods_allocatable, node.cpu_usage_percent, node.memory_usage_percent, node.images_count,
+                      node.volumes_attached);
+      model::PodTotals& pods = node.pods;
+      extremes.SetAll(pods.running, pods.pending, pods.failed, pods.succeeded, pods.total, pods.cpu_requested,
+                      pods.memory_requested);
+    }
+    model::ClusterCounts& counts = *snapshot.counts;
+    extremes.SetAll(counts.nodes, counts.nodes_ready, counts.pods, counts.pods_running, counts.cpu_capacity,
+                    counts.memory_capacity, counts.deployments);
+    extremes.SetAll(snapshot.info->conditions, snapshot.cluster_operators->at(0).conditions,
+                    snapshot.cluster_operators->at(0).last_transition);
+    model::SourceResult& source = batch.sources.at(0);
+    extremes.SetAll(source.resource_count, source.duration, source.aggregations["a"], source.aggregations["b"]);
+
+    const auto decoded = Decode(Encoded(batch));
+    CAPTURE(seed, decoded.status().ToString());
+    REQUIRE(decoded.ok());
+    const auto again = Decode(Encoded(*decoded));
+    REQUIRE(again.ok());
+    REQUIRE(*again == *decoded);
+    // What the hub takes as it is comes through as it is.
+    for (std::size_t i = 0; i < snapshot.nodes->size(); ++i) {
+      const model::Node &from = snapshot.nodes->at(i), &to = decoded->snapshot.nodes->at(i);
+      REQUIRE(to.memory_capacity == std::max<std::int64_t>(from.memory_capacity, 0));
+      if (std::isfinite(from.cpu_capacity)) REQUIRE(to.cpu_capacity == std::max(from.cpu_capacity, 0.0));
+      REQUIRE(to.conditions.size() == from.conditions.size());
+    }
+  }
+}
+
+TEST_CASE("a condition's time that no clock of ours holds goes as none") {
+  struct Case {
+    base::SystemTime time;
+    bool is_told;
+  };
+  const base::SystemTime epoch;
+  const std::vector<Case> cases{
+      {epoch, true},
+      {epoch + std::chrono::hours(24 * 365 * 292), true},
+      {epoch - std::chrono::nanoseconds(1), false},
+      {base::SystemTime::min(), false},
+      {base::SystemTime::max(), false},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.time.time_since_epoch().count());
+    model::Batch batch = FullBatch();
+    batch.snapshot.nodes->at(0).conditions.at(0).last_transition = c.time;
+    batch.snapshot.cluster_operators->at(0).last_transition = c.time;
+    const auto decoded = Decode(Encoded(batch));
+    REQUIRE(decoded.ok());
+    const auto want = c.is_told ? std::optional(c.time) : std::nullopt;
+    CHECK(decoded->snapshot.nodes->at(0).conditions.at(0).last_transition == want);
+    CHECK(decoded->snapshot.cluster_operators->at(0).last_transition == want);
   }
 }
 
@@ -144,6 +262,14 @@ TEST_CASE("what breaks a rule is refused by name") {
       {"cluster_metrics: namespaces is negative", [](auto& m) { m.mutable_cluster_metrics()->set_namespaces(-1); }},
       {"cluster_metrics.namespace_list has a name that is none",
        [](auto& m) { m.mutable_cluster_metrics()->add_namespace_list("a.b"); }},
+      {"operators[0].name is not the name of an operator",
+       [](auto& m) { m.mutable_operators(0)->set_name(std::string(254, 'a')); }},
+      {"custom_resources[0].resources has a namespace that is none",
+       [](auto& m) { m.mutable_custom_resources(0)->mutable_resources(0)->set_namespace_("a/b"); }},
+      {"custom_resources[0].resources has a name that is none",
+       [](auto& m) { m.mutable_custom_resources(0)->mutable_resources(0)->set_name("a\nb"); }},
+      {"custom_resources[0].aggregation_values has a name that is none",
+       [](auto& m) { (*m.mutable_custom_resources(0)->mutable_aggregation_values())[""] = 1; }},
       {"operators[0].name is empty", [](auto& m) { m.mutable_operators(0)->clear_name(); }},
       {"cluster_operators[0].name is not the name of a ClusterOperator",
        [](auto& m) { m.mutable_cluster_operators(0)->set_name("a/b"); }},

@@ -4,6 +4,7 @@
 
 using clusterpulse::wire::IsDnsLabel;
 using clusterpulse::wire::IsDnsSubdomain;
+using clusterpulse::wire::IsName;
 
 TEST_CASE("names") {
   struct Case {
@@ -37,4 +38,14 @@ TEST_CASE("names") {
   CAPTURE(c.name);
   CHECK(IsDnsSubdomain(c.name) == c.subdomain);
   CHECK(IsDnsLabel(c.name) == c.label);
+}
+
+TEST_CASE("names of any kind") {
+  for (const std::string name : {"a", "system:node", "Certificates (all)", "\xc3\xa4"}) CHECK(IsName(name));
+  CHECK(IsName(std::string(253, 'a')));
+  for (const std::string& name :
+       {std::string(), std::string(254, 'a'), std::string("a\nb"), std::string("a\0b", 3), std::string("\x7f")}) {
+    CAPTURE(name);
+    CHECK_FALSE(IsName(name));
+  }
 }
