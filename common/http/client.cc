@@ -8,7 +8,10 @@
 #include <exception>
 
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/x509_vfy.h>
+#include <sys/socket.h>
 
 #include "common/base/clock.h"
 #include "common/base/status.h"
@@ -22,6 +25,8 @@ using std::chrono::seconds;
 using Steady = std::chrono::steady_clock;
 
 constexpr seconds kMaxRetryAfter{3600};
+// How long a server may leave what was sent, or the probes of a silent connection, without an answer.
+constexpr milliseconds kVanished{30000};
 
 // Once a process. curl_global_init is thread-safe, and so is a local static.
 bool InitLibrary() {
@@ -213,9 +218,12 @@ std::unique_ptr<Client::Connection> Client::NewConnection() const {
   set(CURLOPT_ERRORBUFFER, connection->error);
   set(CURLOPT_SOCKOPTDATA, connection.get());
   set(
-      CURLOPT_SOCKOPTFUNCTION, +[](void* self, curl_socket_t, curlsocktype) -> int {
+      CURLOPT_SOCKOPTFUNCTION, +[](void* self, curl_socket_t socket, curlsocktype) -> int {
         auto& opening = *static_cast<Connection*>(self);
         opening.error_is_stale = opening.error[0] != '\0';
+        // libcurl has no option for it, and the kernel's own limits are minutes.
+        const auto vanished = static_cast<int>(kVanished.count());
+        setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &vanished, sizeof vanished);
         return CURL_SOCKOPT_OK;
       });
   set(CURLOPT_NOSIGNAL, 1L);
@@ -228,8 +236,8 @@ std::unique_ptr<Client::Connection> Client::NewConnection() const {
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout.count()));
   set(CURLOPT_MAXAGE_CONN, static_cast<long>(options_.max_idle_age.count()));
   set(CURLOPT_TCP_KEEPALIVE, 1L);
-  set(CURLOPT_TCP_KEEPIDLE, 30L);
-  set(CURLOPT_TCP_KEEPINTVL, 15L);
+  set(CURLOPT_TCP_KEEPIDLE, 15L);
+  set(CURLOPT_TCP_KEEPINTVL, 5L);
   set(CURLOPT_BUFFERSIZE, 64L << 10);
   set(CURLOPT_USERAGENT, options_.user_agent.c_str());
   set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);

@@ -51,8 +51,9 @@ struct Limits {
 
 // HTTP/1.1 client for one server, over libcurl (docs/decisions/0001). Each call blocks its caller until the answer, the
 // limit or `stop`; stop takes effect at once in every phase, name resolution and connecting included. Connections are
-// kept alive and reused; a request that finds a reused connection closed and got nothing back is sent once more on a
-// new one (a POST only when its body had not been sent). No redirects, TLS 1.2 or later, gzip accepted and undone.
+// kept alive and reused; one whose server vanished without a word breaks within about 30 s; a request that finds a
+// reused connection closed and got nothing back is sent once more on a new one (a POST only when its body had not been
+// sent). No redirects, TLS 1.2 or later, gzip accepted and undone.
 //
 // Thread-safe; as many calls at once as there are callers, each on a connection of its own. Any HTTP code is an ok
 // result; an error means there was no complete answer:

@@ -105,7 +105,7 @@ The fleet is up. In another terminal:
   kubectl describe clusterconnection cluster-3 -n $namespace
 Break something:
   curl -X POST '$control/node?server=cluster-2&name=node-1&ready=false'   # ready=true mends it; curl $control lists what else
-  kill ${collector[cluster-3]}    # a collector: the hub says so after 15 s (once it runs for 90 s), then reads the cluster itself
+  kill ${collector[cluster-3]}    # a collector: the hub says so after 15 s, then reads the cluster itself
 Logs: $dir/*.log
 
 TEXT

@@ -8,20 +8,24 @@
 #include "common/base/status.h"
 #include "common/model/seq_set.h"
 #include "common/wire/names.h"
-#include "hub/runtime/utf8.h"
 
 namespace clusterpulse::ingest {
 namespace {
 
+using store::kSilenceLimit;
 using store::Presence;
 
 constexpr std::chrono::minutes kProtection{5};
-constexpr std::chrono::seconds kSilence{90};
-constexpr std::size_t kLongestName = 253;
 
 absl::Status TryAgain(std::string_view why) { return base::Unavailable("{}, try again", why); }
 
 std::string_view HostOf(std::string_view peer) { return peer.substr(0, peer.rfind(':')); }
+
+// Whether something so long ago, by the clock of another replica perhaps, is younger than `limit`. What would be far
+// ahead was written under another time and says nothing.
+bool IsWithin(base::SystemTime::duration age, std::chrono::seconds limit) {
+  return age > -kSilenceLimit && age < limit;
+}
 
 // Whether `presence` is of the collector that applies now.
 bool IsSame(const Presence& presence, const Applicant& applicant) {
@@ -39,16 +43,20 @@ class Admitter {
     AdmissionResult result;
     result.status = Decide(result.admission);
     services_.metrics.registrations.Add({ResultLabel(result.status)});
-    services_.log.Write(result.status.ok() ? log::Level::kInfo : log::Level::kWarn,
-                        result.status.ok() ? "collector registered" : "collector turned away",
-                        {{"cluster", runtime::CutUtf8(registration_.cluster, kLongestName)},
-                         {"peer", applicant_.peer},
-                         {"version", registration_.version},
-                         {"instance", result.status.ok() ? result.admission.instance : registration_.instance},
-                         {"upstream", !registration_.capabilities.delivery},
-                         {"error", result.status.ok() ? std::string()
-                                   : cause_.empty()   ? base::Message(result.status)
-                                                      : cause_}});
+    const log::Field cluster("cluster", registration_.cluster), peer("peer", applicant_.peer),
+        version("version", registration_.version), upstream("upstream", !registration_.capabilities.delivery);
+    if (result.status.ok()) {
+      services_.log.Write(log::Level::kInfo, "collector registered",
+                          {cluster, peer, version, {"instance", result.admission.instance}, upstream});
+    } else {
+      services_.log.Write(log::Level::kWarn, "collector turned away",
+                          {cluster,
+                           peer,
+                           version,
+                           {"instance", registration_.instance},
+                           upstream,
+                           {"error", cause_.empty() ? base::Message(result.status) : cause_}});
+    }
     return result;
   }
 
@@ -67,6 +75,8 @@ class Admitter {
         return "conflict";
       case absl::StatusCode::kAborted:
         return "superseded";
+      case absl::StatusCode::kCancelled:
+        return "withdrawn";
       default:
         return "unavailable";
     }
@@ -85,6 +95,7 @@ class Admitter {
   }
 
   absl::Status Decide(Admission& out) {
+    RETURN_IF_ERROR(CheckWithdrawn());
     if (registration_.cluster.empty()) return absl::InvalidArgumentError("register: cluster_name is required");
     RETURN_IF_ERROR(Authenticate(out));
     const std::optional<ClusterPolicy> policy = services_.clusters.Find(registration_.cluster);
@@ -93,10 +104,19 @@ class Admitter {
     Presence& presence = out.presence;
     presence = Describe();
     RETURN_IF_ERROR(JudgeRival(presence));
+    RETURN_IF_ERROR(CheckWithdrawn());
     RETURN_IF_ERROR(TakeOver(out));
+    // Before anybody can read the presence: whoever does must find its stream here.
     const std::string who = fmt::format("collector {} from {}", presence.instance, presence.peer);
     if (!services_.local.Claim(registration_.cluster, presence.epoch, applicant_.stream, who)) return Superseded();
-    return absl::OkStatus();
+    const absl::Status announced = Announce(out);
+    if (!announced.ok()) services_.local.Release(registration_.cluster, applicant_.stream);
+    return announced;
+  }
+
+  absl::Status CheckWithdrawn() const {
+    if (!*applicant_.withdrawn) return absl::OkStatus();
+    return absl::CancelledError("the stream ended before it was let in");
   }
 
   absl::Status Authenticate(Admission& out) {
@@ -143,13 +163,15 @@ class Admitter {
     if (!read->has_value()) return absl::OkStatus();
     const Presence& other = **read;
     const base::SystemTime now = mine.connected_at;
-    const bool is_protected = other.superseded.has_value() && now - other.superseded->at < kProtection;
+    const bool is_protected = other.superseded.has_value() && IsWithin(now - other.superseded->at, kProtection);
     if (IsSame(other, applicant_)) {
       if (is_protected) mine.superseded = other.superseded;
+      mine.degraded = other.degraded;  // until its first heartbeat says otherwise
       return absl::OkStatus();
     }
     const bool here_and_gone = other.hub == services_.hub && !services_.local.Has(registration_.cluster, other.epoch);
-    if (other.ended_at.has_value() || here_and_gone || now - other.last_message >= kSilence) return absl::OkStatus();
+    if (other.ended_at.has_value() || here_and_gone || now - other.last_message >= kSilenceLimit)
+      return absl::OkStatus();
     if (!is_protected) {
       mine.superseded = Presence::Rival{other.instance, other.peer, now};
       return absl::OkStatus();
@@ -184,8 +206,11 @@ class Admitter {
       durable.AddUpTo(registration_.durable_low);
       out.durable = durable.position();
     }
+    return absl::OkStatus();
+  }
 
-    const absl::StatusOr<store::ApplyResult> written = out.writer->PutPresence(presence);
+  absl::Status Announce(Admission& out) {
+    const absl::StatusOr<store::ApplyResult> written = out.writer->PutPresence(out.presence);
     if (!written.ok()) return StoreFailed(written.status());
     if (*written == store::ApplyResult::kFenced) return Superseded();
     return absl::OkStatus();

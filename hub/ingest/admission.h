@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@ struct Applicant {
   std::string peer;    // address
   std::string bearer;  // token of the stream's metadata; empty: none
   model::Registration registration;
+  std::shared_ptr<const std::atomic<bool>> withdrawn;  // its stream has ended: nobody waits for the answer
 };
 
 // What a stream got that was let in.
@@ -44,8 +46,10 @@ struct AdmissionResult {
 // lives if it has not ended, its last message is younger than 90 s, and it is not one that this replica should have and
 // has not.
 //
+// An applicant who withdraws meanwhile is not let in: whoever has the cluster keeps it.
+//
 // Errors: kInvalidArgument (no name), kUnauthenticated (one text for every cause), kFailedPrecondition (no collector is
-// wanted), kAlreadyExists, kAborted (a newer stream came meanwhile), kUnavailable (try again).
+// wanted), kAlreadyExists, kAborted (a newer stream came meanwhile), kCancelled (withdrawn), kUnavailable (try again).
 AdmissionResult Admit(const Services& services, const Applicant& applicant);
 
 // Why a writer with this epoch is fenced: kUnauthenticated and kFailedPrecondition as above, kAborted (another stream

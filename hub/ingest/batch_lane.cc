@@ -101,12 +101,16 @@ absl::Status BatchLane::Take(model::Batch batch, std::string bytes, Arrival at) 
   const base::SystemTime data_at = DataAt(batch, upstream, at.wall);
   const bool history_only = !upstream && batch.history_only;
   Keep(bytes.size());
-  batch.sources.clear();
-  batch.part = batch.parts = 0;
+  std::shared_ptr<model::Batch> decoded;
+  if (queue_.empty()) {
+    batch.sources.clear();
+    batch.part = batch.parts = 0;
+    decoded = std::make_shared<model::Batch>(std::move(batch));
+  }
   Messages messages;
   messages.push_back(std::move(bytes));
-  queue_.push_back({ref, history_only, std::make_shared<const Messages>(std::move(messages)),
-                    std::make_shared<model::Batch>(std::move(batch)), data_at});
+  queue_.push_back(
+      {ref, history_only, std::make_shared<const Messages>(std::move(messages)), std::move(decoded), data_at});
   return absl::OkStatus();
 }
 
@@ -180,6 +184,10 @@ void BatchLane::BreakAssembly(std::string_view kind, std::string_view why) {
 
 void BatchLane::Step(base::SteadyTime now) {
   if (assembly_ && now - assembly_->last_part >= kPartLimit) BreakAssembly("parts", "its parts stopped coming");
+}
+
+void BatchLane::WasHeld(base::SteadyTime::duration time) {
+  if (assembly_) assembly_->last_part += time;
 }
 
 std::optional<base::SteadyTime> BatchLane::next_due() const {

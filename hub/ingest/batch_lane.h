@@ -32,9 +32,9 @@ struct Stored {
 };
 
 // The way of one stream's batches from the wire to the store: checks them against what the policy allows, joins parts,
-// keeps those that wait (as bytes: a tenth of what they are decoded), and says what to write next. One batch is being
-// written at a time, in the order they came. What cannot be written now stays, and is tried again for as long as the
-// stream lives.
+// keeps those that wait (all but the first as bytes: a tenth of what they are decoded), and says what to write next.
+// One batch is being written at a time, in the order they came. What cannot be written now stays, and is tried again
+// for as long as the stream lives.
 //
 // Metric sources are not configured yet: results for any are dropped and counted.
 //
@@ -69,8 +69,10 @@ class BatchLane {
   // REQUIRES: the write that NextWrite gave has ended. Returns what it says about the store and the writer: with an
   // error or kFenced the batch stays.
   absl::StatusOr<store::ApplyResult> OnStored(const Stored& stored, base::SteadyTime now);
-  // Gives up a batch in parts whose parts stopped coming.
+  // Gives up a batch in parts whose parts stopped coming. To be called while the stream is read; for how long it was
+  // not, because the hub decided so, WasHeld says before.
   void Step(base::SteadyTime now);
+  void WasHeld(base::SteadyTime::duration time);
   std::optional<base::SteadyTime> next_due() const;
 
   // Nothing waits or is being written.
@@ -92,7 +94,7 @@ class BatchLane {
     BatchRef ref;
     bool history_only = false;
     std::shared_ptr<const Messages> messages;  // as they came
-    std::shared_ptr<model::Batch> decoded;     // until it was tried once; made again from the messages after that
+    std::shared_ptr<model::Batch> decoded;     // of one that need not wait; else made from the messages when needed
     base::SystemTime data_at;
   };
   // A batch in parts that is on its way.

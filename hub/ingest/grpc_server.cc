@@ -14,6 +14,7 @@
 #include <grpcpp/impl/codegen/server_callback_handlers.h>
 #include <grpcpp/impl/rpc_service_method.h>
 #include <grpcpp/impl/service_type.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
@@ -25,6 +26,8 @@ namespace clusterpulse::ingest {
 namespace {
 
 constexpr std::string_view kBearer = "bearer ";
+// A collector has one; proxies in between open more connections when they need more.
+constexpr int kMostCalls = 16;
 
 std::string ServiceName() {
   std::string_view path = wire::kConnectMethod;
@@ -247,6 +250,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Options& opt
   grpc::EnableDefaultHealthCheckService(true);
   const auto ms = [](std::chrono::milliseconds d) { return static_cast<int>(d.count()); };
   grpc::ServerBuilder builder;
+  builder.SetResourceQuota(grpc::ResourceQuota("ingester").Resize(static_cast<std::size_t>(options.max_buffers)));
   builder.RegisterService(&state->service)
       .SetMaxReceiveMessageSize(static_cast<int>(wire::kMaxUpstreamMessage))
       .SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false)
@@ -256,6 +260,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Options& opt
       .AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1)
       .AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, ms(options.min_client_ping_interval))
       .AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0)
+      .AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostCalls)
+      .AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, ms(options.handshake_limit))
+      .AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, ms(options.idle_limit))
       // One listening socket: two would fetch certificates at once, which gRPC does not guard. It also makes a port
       // that is taken an error.
       .AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0)

@@ -14,6 +14,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kDestructorLimit{10000};
+// What gRPC holds for an idle connection with TLS is 20 to 30 KiB.
+constexpr std::int64_t kBuffersPerStream = std::int64_t{32} << 10;
 
 }  // namespace
 
@@ -26,6 +28,7 @@ struct Ingester::Parts {
               .workers = options.workers,
               .store_workers = options.store_workers,
               .max_streams = options.max_streams,
+              .max_unregistered = options.max_unregistered,
               .max_in_flight = options.max_in_flight,
               .write_limit = options.write_limit},
              {dependencies.clusters, dependencies.authenticator, dependencies.data, dependencies.clock,
@@ -51,14 +54,18 @@ Ingester::~Ingester() { Stop(kDestructorLimit); }
 absl::Status Ingester::Start() {
   Parts& p = *parts_;
   RETURN_IF_ERROR(p.pool.Start());
-  auto server = GrpcServer::Start({.address = p.options.address,
-                                   .port = p.options.port,
-                                   .tls_cert = p.options.tls_cert,
-                                   .tls_key = p.options.tls_key,
-                                   .keepalive_time = p.options.keepalive_time,
-                                   .keepalive_timeout = p.options.keepalive_timeout,
-                                   .min_client_ping_interval = p.options.min_client_ping_interval},
-                                  p.pool, p.log);
+  auto server = GrpcServer::Start(
+      {.address = p.options.address,
+       .port = p.options.port,
+       .tls_cert = p.options.tls_cert,
+       .tls_key = p.options.tls_key,
+       .keepalive_time = p.options.keepalive_time,
+       .keepalive_timeout = p.options.keepalive_timeout,
+       .min_client_ping_interval = p.options.min_client_ping_interval,
+       .handshake_limit = p.options.handshake_limit,
+       .idle_limit = p.options.idle_limit,
+       .max_buffers = p.options.max_in_flight + kBuffersPerStream * static_cast<std::int64_t>(p.options.max_streams)},
+      p.pool, p.log);
   if (!server.ok()) return base::Annotate(server.status(), "ingester");
   const bool tls = !p.options.tls_cert.empty();
   p.log.Info("ingester listens", {{"port", (*server)->port()}, {"tls", tls}});

@@ -35,11 +35,14 @@ class Ingester final : public runtime::Runnable {
     int workers = 2;
     int store_workers = 8;
     std::size_t max_streams = 10000;                            // beyond: UNAVAILABLE
+    std::size_t max_unregistered = 2000;                        // of them, those that nobody has let in yet
     std::int64_t max_in_flight = std::int64_t{256} << 20;       // bytes of batches not yet stored, over all streams
     std::chrono::milliseconds keepalive_time{30000};            // a silent connection is asked for a sign of life,
     std::chrono::milliseconds keepalive_timeout{10000};         // and ended without one
     std::chrono::milliseconds min_client_ping_interval{10000};  // a client that pings more often is turned away
     std::chrono::milliseconds write_limit{60000};               // a peer that takes no message for so long is ended
+    std::chrono::milliseconds handshake_limit{10000};           // until a connection speaks HTTP/2
+    std::chrono::milliseconds idle_limit{60000};                // of a connection without a call
   };
   struct Dependencies {
     const ClusterDirectory& clusters;

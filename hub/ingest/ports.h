@@ -50,6 +50,9 @@ struct Credential {
   bool operator==(const Credential&) const = default;
 };
 
+// kUnknown: what it was compared with may have changed, only Verify can tell.
+enum class Validity { kValid, kRevoked, kUnknown };
+
 // Thread-safe.
 class Authenticator {
  public:
@@ -58,8 +61,10 @@ class Authenticator {
   // log says which); kUnavailable: it cannot be told now, the collector should try again. May block for a call to the
   // hub's API server.
   virtual absl::StatusOr<Credential> Authenticate(const std::string& cluster, std::string_view token) = 0;
-  // False once the credential was replaced or revoked. Answers from memory.
-  virtual bool IsValid(const std::string& cluster, const Credential& credential) const = 0;
+  // Whether a credential that was accepted still is, as far as memory tells.
+  virtual Validity Check(const std::string& cluster, const Credential& credential) const = 0;
+  // The same, looked up where memory does not tell: ok, or errors as Authenticate. May block as that does.
+  virtual absl::Status Verify(const std::string& cluster, const Credential& credential) = 0;
 };
 
 // Where a cluster's writer stands, and what a new stream continues from.

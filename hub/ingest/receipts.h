@@ -53,7 +53,8 @@ class Receipts {
   void Rejected(const BatchRef& batch, std::string_view reason);
   // Bytes of a message that belongs to a batch which was settled without it.
   void Dropped(std::size_t bytes);
-  // Settles the waits for durability that are over.
+  // Settles the waits for durability that are over; nothing to do unless one has ended.
+  bool has_ended_wait(base::SteadyTime now) const { return !waits_.empty() && waits_.front().until <= now; }
   void Step(base::SteadyTime now, std::uint64_t continuity);
 
   // The next message to send, encoded, if one is due.

@@ -14,6 +14,8 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr seconds kRegisterLimit{10};
+// Of a message of somebody who is not known yet: more is not even decoded.
+constexpr std::size_t kMostUnregistered = std::size_t{64} << 10;
 // A collector of ours takes a hub that is silent for long for an upstream one, and does better to come back; an
 // upstream one comes back at once, every time.
 constexpr seconds kAdmissionLimit{10};
@@ -60,22 +62,47 @@ Session::Kind Session::kind() const {
 }
 
 Session::Next Session::Step(Events events, Now now) {
+  Next next;
+  try {
+    Advance(events, now, next);
+  } catch (const std::exception& e) {
+    closed_ |= events.closed;
+    Failed(e.what(), now);
+  }
+  next.over = IsOver(now);
+  if (!next.over) next.at = NextTime(now);
+  return next;
+}
+
+void Session::Advance(Events& events, Now now, Next& next) {
+  if (failed_) End(absl::InternalError("the hub failed"), now);  // if even that failed before
   if (events.result) TakeResult(*std::move(events.result), now);
   TakeEvents(events, now);
   CheckLimits(now);
   if (state_ == State::kLive) CheckLive(now);
 
-  Next next;
   next.job = NextJob(now);
   job_running_ |= next.job != nullptr;
   if (state_ == State::kLive) Write(now);
-  if (!reading_ && MayRead(now)) {
-    reading_ = true;
-    peer_.ReadNext();
+  if (reading_) return;
+  if (MayRead(now)) {
+    ReadOn(now);
+  } else if (!held_since_) {
+    held_since_ = now.steady;
   }
-  next.over = IsOver(now);
-  if (!next.over) next.at = NextTime(now);
-  return next;
+}
+
+void Session::Failed(std::string_view what, Now now) {
+  failed_ = true;
+  End(absl::InternalError("the hub failed"), now);
+  services_.log.Write(log::Level::kError, "a stream failed", {{"cluster", registration_.cluster}, {"error", what}});
+}
+
+void Session::ReadOn(Now now) {
+  if (held_since_ && lane_) lane_->WasHeld(now.steady - *held_since_);
+  held_since_.reset();
+  reading_ = true;
+  peer_.ReadNext();
 }
 
 void Session::TakeEvents(Events& events, Now now) {
@@ -102,6 +129,11 @@ void Session::TakeEvents(Events& events, Now now) {
 
 void Session::TakeMessage(Message message, Now now) {
   services_.metrics.bytes.Add(static_cast<double>(message.bytes.size()));
+  if (state_ != State::kLive && message.bytes.size() > kMostUnregistered) {
+    return End(
+        absl::ResourceExhaustedError(fmt::format("more than {} bytes received before registration", kMostUnregistered)),
+        now);
+  }
   absl::StatusOr<wire::FromCollector> decoded = wire::DecodeFromCollector(message.bytes);
   if (!decoded.ok() && (decoded.status().code() == absl::StatusCode::kDataLoss || state_ != State::kLive)) {
     return End(absl::InvalidArgumentError(base::Message(decoded.status())), now);
@@ -204,7 +236,9 @@ void Session::Recheck(Now now) {
   rechecked_ = now.steady;
   const std::optional<ClusterPolicy> policy = services_.clusters.Find(registration_.cluster);
   if (const absl::Status status = CheckPolicy(registration_.cluster, policy); !status.ok()) return End(status, now);
-  if (!services_.authenticator.IsValid(registration_.cluster, credential_)) return End(NotAccepted(), now);
+  const Validity validity = services_.authenticator.Check(registration_.cluster, credential_);
+  if (validity == Validity::kRevoked) return End(NotAccepted(), now);
+  verify_due_ = validity == Validity::kUnknown;
   if (uid_.empty()) uid_ = policy->uid;
   if (uid_ != policy->uid) {
     return End(absl::AbortedError(fmt::format("cluster {} was made anew, connect again", registration_.cluster)), now);
@@ -243,14 +277,14 @@ void Session::CheckLimits(Now now) {
 void Session::CheckLive(Now now) {
   if (now.steady - rechecked_ >= kRecheckInterval) Recheck(now);
   if (state_ != State::kLive) return;
-  lane_->Step(now.steady);
+  if (reading_) lane_->Step(now.steady);  // otherwise what is missing cannot come
   if (!lane_->limited().what.empty()) {
     const seconds shown = std::max<seconds>(kLimitShown, 3 * presence_->presence().interval);
     if (now.steady - lane_->limited().at >= shown) lane_->ForgetLimit();
   }
   presence_->SetLimited(lane_->limited().what);
   receipts_->SetCredits(services_.budget.Share());
-  receipts_->Step(now.steady, services_.data.Continuity());
+  if (receipts_->has_ended_wait(now.steady)) receipts_->Step(now.steady, services_.data.Continuity());
 }
 
 void Session::End(const absl::Status& status, Now now) {
@@ -258,9 +292,7 @@ void Session::End(const absl::Status& status, Now now) {
   const std::string reason = base::Message(status);
   services_.metrics.ended.Add({absl::StatusCodeToString(status.code())});
   services_.log.Write(log::Level::kInfo, "collector stream ended",
-                      {{"cluster", state_ == State::kLive ? registration_.cluster : std::string()},
-                       {"peer", info_.peer},
-                       {"reason", reason}});
+                      {{"cluster", registration_.cluster}, {"peer", info_.peer}, {"reason", reason}});
   if (state_ == State::kLive) {
     services_.local.Release(registration_.cluster, info_.id);
     if (capabilities_.delivery) services_.budget.Leave();
@@ -269,6 +301,7 @@ void Session::End(const absl::Status& status, Now now) {
   }
   state_ = State::kEnding;
   ended_ = now.steady;
+  *withdrawn_ = true;
   peer_.Finish(status);
 }
 
@@ -343,7 +376,7 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
     case State::kLive:
       at(rechecked_ + kRecheckInterval);
       at(receipts_->next_due(!writing_since_));
-      at(lane_->next_due());
+      if (reading_) at(lane_->next_due());
       if (writing_since_) at(*writing_since_ + services_.write_limit);
       if (!reading_ && now.steady < read_after_) at(read_after_);
       if (!reading_ && now.steady >= read_after_ && !receipts_->upstream()) at(now.steady + kHeldPoll);
@@ -354,7 +387,8 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
       break;
     case State::kEnding:
       if (!closed_ && !aborted_) at(ended_ + kAbortAfter);
-      at(ended_ + end_write_limit_);
+      // What it waits for otherwise comes as an event.
+      if (closed_ && !job_running_) at(ended_ + end_write_limit_);
       if (!job_running_) at(after_retry(presence_due()));
       break;
   }

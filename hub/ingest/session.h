@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -41,7 +42,15 @@ struct DurableWritten {
 struct FenceExplained {
   std::optional<absl::Status> why;
 };
-using JobResult = std::variant<AdmissionResult, Stored, PresenceWritten, DurableWritten, FenceExplained>;
+struct CredentialVerified {
+  absl::Status status;
+};
+// The job threw.
+struct JobFailed {
+  std::string what;
+};
+using JobResult = std::variant<AdmissionResult, Stored, PresenceWritten, DurableWritten, FenceExplained,
+                               CredentialVerified, JobFailed>;
 // Work that blocks, on the store or the authenticator.
 using Job = std::function<JobResult()>;
 
@@ -69,7 +78,7 @@ struct Events {
 //
 // Step takes what happened, does everything that is due, and says when to come back. What blocks it hands out as a job,
 // one at a time; the job runs anywhere and its result comes with a later Step. The session must live until then, or the
-// job's result be dropped unseen.
+// job's result be dropped unseen. An exception, in a step or a job, ends this stream and no other.
 //
 // Confined to one thread at a time. `services` and `peer` are borrowed and must outlive this.
 class Session {
@@ -101,6 +110,8 @@ class Session {
   enum class State { kRegistering, kAdmitting, kLive, kEnding };
 
   // session.cc: from registration to end; what is read and sent.
+  void Advance(Events& events, Now now, Next& next);
+  void Failed(std::string_view what, Now now);
   void TakeEvents(Events& events, Now now);
   void TakeMessage(Message message, Now now);
   void Dispatch(wire::FromCollector decoded, Message message, Now now);
@@ -114,7 +125,7 @@ class Session {
   std::string MakeWelcome();
   model::CollectorConfig CurrentConfig();
   bool MayRead(Now now) const;
-  void Read(Now now);
+  void ReadOn(Now now);
   std::optional<base::SteadyTime> NextTime(Now now) const;
   bool IsOver(Now now) const;
 
@@ -126,6 +137,8 @@ class Session {
   void Take(const PresenceWritten& written, Now now);
   void Take(DurableWritten written, Now now);
   void Take(const FenceExplained& explained, Now now);
+  void Take(const CredentialVerified& verified, Now now);
+  void Take(const JobFailed& failed, Now now);
   // True when the write was done; otherwise it is to be done again, or the stream was fenced.
   bool Absorb(const absl::StatusOr<store::ApplyResult>& result, Now now);
   Job WritePresence(Now now);
@@ -143,6 +156,8 @@ class Session {
   model::Capabilities capabilities_;  // common to both
   base::SteadyTime registered_;       // when the registration came
   std::optional<std::string> superseded_;
+  // Of the admission job: set once the stream has ended.
+  const std::shared_ptr<std::atomic<bool>> withdrawn_ = std::make_shared<std::atomic<bool>>(false);
 
   // From GoLive on.
   std::shared_ptr<ClusterWriter> writer_;
@@ -153,12 +168,14 @@ class Session {
   std::optional<PresenceKeeper> presence_;
   BytePace pace_;
   base::SteadyTime rechecked_;
+  bool verify_due_ = false;
   model::DurablePosition durable_written_;
   base::SteadyTime durable_written_at_;
 
   // Reading and writing.
   bool reading_ = false;
-  base::SteadyTime read_after_{};  // pace
+  base::SteadyTime read_after_{};               // pace
+  std::optional<base::SteadyTime> held_since_;  // the stream is not read by the hub's own decision
   std::optional<base::SteadyTime> writing_since_;
   bool welcome_due_ = false, config_due_ = false;
 
@@ -171,7 +188,7 @@ class Session {
   // Ending.
   base::SteadyTime ended_{};
   std::chrono::seconds end_write_limit_;
-  bool closed_ = false, aborted_ = false;
+  bool closed_ = false, aborted_ = false, failed_ = false;
 };
 
 }  // namespace clusterpulse::ingest

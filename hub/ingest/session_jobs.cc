@@ -22,11 +22,16 @@ base::SteadyTime Session::durable_due() const {
 }
 
 Job Session::NextJob(Now now) {
-  if (job_running_ || now.steady < retry_at_) return {};
-  if (state_ == State::kAdmitting) {
-    return [&services = services_, applicant = Applicant{info_.id, info_.peer, info_.bearer, registration_}] {
-      return JobResult(Admit(services, applicant));
+  if (job_running_) return {};
+  if (state_ == State::kLive && std::exchange(verify_due_, false)) {
+    return [&authenticator = services_.authenticator, cluster = registration_.cluster, credential = credential_] {
+      return JobResult(CredentialVerified{authenticator.Verify(cluster, credential)});
     };
+  }
+  if (now.steady < retry_at_) return {};
+  if (state_ == State::kAdmitting) {
+    return [&services = services_, applicant = Applicant{info_.id, info_.peer, info_.bearer, registration_,
+                                                         withdrawn_}] { return JobResult(Admit(services, applicant)); };
   }
   if (fenced_) {
     if (state_ != State::kLive) return {};
@@ -129,6 +134,16 @@ void Session::Take(DurableWritten written, Now now) {
 void Session::Take(const FenceExplained& explained, Now now) {
   if (state_ != State::kLive) return;
   End(explained.why.value_or(base::Unavailable("the hub's store does not answer, try again")), now);
+}
+
+void Session::Take(const CredentialVerified& verified, Now now) {
+  // Any other error says nothing about the credential; the next Recheck asks again.
+  if (state_ == State::kLive && absl::IsUnauthenticated(verified.status)) End(NotAccepted(), now);
+}
+
+void Session::Take(const JobFailed& failed, Now now) {
+  services_.local.Release(registration_.cluster, info_.id);  // an admission may have come so far
+  Failed(failed.what, now);
 }
 
 }  // namespace clusterpulse::ingest

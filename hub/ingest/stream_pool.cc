@@ -116,10 +116,12 @@ absl::StatusOr<std::shared_ptr<Stream>> StreamPool::Accept(std::string address, 
     base::MutexLock lock(mu_);
     if (stopping_) return base::Unavailable("hub is stopping");
     if (streams_.size() >= options_.max_streams) return base::Unavailable("the hub has as many streams as it takes");
+    if (unregistered_ >= options_.max_unregistered) return base::Unavailable("the hub is letting others in, try again");
     const std::uint64_t id = ++last_id_;
     stream = std::make_shared<Stream>(*this, Session::Info{id, std::move(address), std::move(bearer)}, std::move(peer),
                                       services_);
     streams_.emplace(id, stream);
+    ++unregistered_;
   }
   sessions_.Enqueue(stream->key_);
   return stream;
@@ -212,10 +214,14 @@ runtime::Result StreamPool::Step(Stream& stream) {
     }
     jobs_.Enqueue(stream.key_);
   }
-  if (next.over) {
+  const bool is_let_in = stream.session_.kind() != Session::Kind::kUnregistered;
+  if (next.over || is_let_in != stream.registered_) {
     base::MutexLock lock(mu_);
-    streams_.erase(stream.id_);
-    changed_.NotifyAll();
+    if (!std::exchange(stream.registered_, true)) --unregistered_;
+    if (next.over) {
+      streams_.erase(stream.id_);
+      changed_.NotifyAll();
+    }
   }
   if (!next.at) return {};
   const auto wait = std::chrono::ceil<milliseconds>(std::max(*next.at, at.steady) - at.steady);
@@ -229,7 +235,12 @@ runtime::Result StreamPool::RunJob(Stream& stream) {
     job = std::exchange(stream.job_, nullptr);
   }
   if (!job) return {};
-  JobResult result = job();
+  JobResult result;
+  try {
+    result = job();
+  } catch (const std::exception& e) {
+    result = JobFailed{e.what()};
+  }
   stream.Post([&](Events& events) { events.result = std::move(result); });
   return {};
 }

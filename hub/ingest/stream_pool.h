@@ -49,7 +49,8 @@ class Stream {
   const std::uint64_t id_;
   const kube::ObjectKey key_;
   const std::shared_ptr<StreamPeer> peer_;
-  Session session_;  // of the worker that has the key
+  Session session_;          // of the worker that has the key
+  bool registered_ = false;  // likewise: no longer counted as unregistered
 
   base::Mutex mu_;
   Events events_ ABSL_GUARDED_BY(mu_);
@@ -69,6 +70,7 @@ class StreamPool final : public LocalStreams {
     int workers = 2;
     int store_workers = 8;
     std::size_t max_streams = 10000;
+    std::size_t max_unregistered = 2000;  // of them, those that nobody has let in yet
     std::int64_t max_in_flight = std::int64_t{256} << 20;
     std::chrono::milliseconds write_limit{60000};
   };
@@ -86,7 +88,7 @@ class StreamPool final : public LocalStreams {
   ~StreamPool() override;
 
   // A new stream from `address` with the token of its metadata (empty: none). kUnavailable: the hub is stopping, or has
-  // as many as it takes; the caller ends the stream with that.
+  // as many as it takes, of all or of those that are not let in; the caller ends the stream with that.
   absl::StatusOr<std::shared_ptr<Stream>> Accept(std::string address, std::string bearer,
                                                  std::shared_ptr<StreamPeer> peer);
   // The cluster's policy or credentials changed.
@@ -140,6 +142,7 @@ class StreamPool final : public LocalStreams {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false, stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<std::uint64_t, std::shared_ptr<Stream>> streams_ ABSL_GUARDED_BY(mu_);
+  std::size_t unregistered_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<std::string, Holder, std::less<>> holders_ ABSL_GUARDED_BY(mu_);
 
   // Last: their workers use the others.

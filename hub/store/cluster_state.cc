@@ -42,27 +42,27 @@ void PutEvents(const std::string& cluster, const std::vector<ClusterEvent>& even
 }
 
 void PutNodes(const std::string& cluster, const std::vector<model::Node>& nodes, const ClusterState::Options& options,
-              std::chrono::seconds interval, base::SystemTime now, const std::string& now_text,
+              std::chrono::seconds interval, base::SystemTime time, const std::string& time_text,
               std::vector<Write>& writes) {
   const std::chrono::seconds life = LifeOf(options.cache_ttl, interval);
-  const auto score = static_cast<double>(base::UnixSeconds(now));
+  const auto score = static_cast<double>(base::UnixSeconds(time));
   const double trim_to = score - static_cast<double>(options.metrics_retention.count());
   SetReplace index{keys::Cluster(cluster, "nodes"), {}, {}, keys::NodePrefix(cluster), {}};
   index.members.reserve(nodes.size());
   index.member_key_suffixes = {"", std::string(keys::kNodeMetricsSuffix), std::string(keys::kNodeConditionsSuffix)};
   for (const model::Node& node : nodes) {
     index.members.push_back(node.name);
-    writes.push_back(HashSet{keys::Node(cluster, node.name), documents::NodeHash(node, now_text), life});
-    writes.push_back(SortedAdd{keys::NodeMetrics(cluster, node.name), score, documents::NodeSample(node, now_text),
+    writes.push_back(HashSet{keys::Node(cluster, node.name), documents::NodeHash(node, time_text), life});
+    writes.push_back(SortedAdd{keys::NodeMetrics(cluster, node.name), score, documents::NodeSample(node, time_text),
                                trim_to, LifeOf(options.metrics_retention, interval)});
   }
   writes.push_back(std::move(index));
   writes.push_back(
-      HashSet{keys::Cluster(cluster, "nodes:summary"), {{"data", documents::NodesSummary(nodes, now_text)}}, life});
+      HashSet{keys::Cluster(cluster, "nodes:summary"), {{"data", documents::NodesSummary(nodes, time_text)}}, life});
 }
 
 void PutOperators(const std::string& cluster, const std::vector<model::OlmOperator>& operators,
-                  std::chrono::seconds life, const std::string& now, std::vector<Write>& writes) {
+                  std::chrono::seconds life, const std::string& time, std::vector<Write>& writes) {
   const std::string list = keys::Cluster(cluster, "operators");
   const std::string summary = keys::Cluster(cluster, "operators_summary");
   if (operators.empty()) {  // the contract has no document for an empty list
@@ -70,19 +70,19 @@ void PutOperators(const std::string& cluster, const std::vector<model::OlmOperat
     writes.push_back(Delete{summary});
     return;
   }
-  writes.push_back(SetString{list, documents::Operators(operators, now), life});
+  writes.push_back(SetString{list, documents::Operators(operators, time), life});
   writes.push_back(SetString{summary, documents::OperatorsSummary(operators), life});
 }
 
 void PutClusterOperators(const std::string& cluster, const std::vector<model::ClusterOperator>& operators,
-                         std::chrono::seconds life, const std::string& now, std::vector<Write>& writes) {
+                         std::chrono::seconds life, const std::string& time, std::vector<Write>& writes) {
   const std::string list = keys::Cluster(cluster, "cluster_operators");
   const std::string summary = keys::Cluster(cluster, "cluster_operators_summary");
   const std::string prefix = keys::ClusterOperatorPrefix(cluster);
   SetReplace index{keys::ClusterOperatorIndex(cluster), {}, {}, prefix, {""}};
   for (const model::ClusterOperator& op : operators) {
     index.members.push_back(op.name);
-    writes.push_back(SetString{prefix + op.name, documents::ClusterOperator(op, now), life});
+    writes.push_back(SetString{prefix + op.name, documents::ClusterOperator(op, time), life});
   }
   writes.push_back(std::move(index));
   if (operators.empty()) {
@@ -91,7 +91,7 @@ void PutClusterOperators(const std::string& cluster, const std::vector<model::Cl
     return;
   }
   writes.push_back(SetString{list, documents::ClusterOperators(operators), life});
-  writes.push_back(SetString{summary, documents::ClusterOperatorsSummary(operators, now), life});
+  writes.push_back(SetString{summary, documents::ClusterOperatorsSummary(operators, time), life});
 }
 
 }  // namespace
@@ -141,10 +141,12 @@ absl::StatusOr<ApplyResult> ClusterState::PutSpec(const WriterPosition& position
 
 absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
                                                 const ClusterStatus& status, const Cadence& cadence,
-                                                const std::vector<ClusterEvent>& events, std::vector<Write> beside) {
+                                                const std::vector<ClusterEvent>& events, std::vector<Write> beside,
+                                                std::optional<base::SystemTime> data_at) {
   const std::string& cluster = position.cluster;
   const base::SystemTime now = clock_.Now();
-  const std::string now_text = base::FormatSeconds(now);
+  const base::SystemTime data_time = std::min(data_at.value_or(now), now);
+  const std::string data_text = base::FormatSeconds(data_time);
   const std::chrono::seconds cache_life = LifeOf(options_.cache_ttl, cadence.interval);
   const std::chrono::seconds operator_life =
       LifeOf(options_.cache_ttl, std::max(cadence.interval, cadence.operator_interval));
@@ -159,26 +161,27 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
       if (before.has_value()) carried = documents::ReadCarriedCounts(*before);
     }
     if (snapshot.namespaces.has_value()) carried.namespaces = static_cast<std::int64_t>(snapshot.namespaces->size());
-    writes.push_back(
-        SetString{key, documents::Metrics(*snapshot.counts, carried, now_text), LifeOf(kMetricsTtl, cadence.interval)});
+    writes.push_back(SetString{key, documents::Metrics(*snapshot.counts, carried, data_text),
+                               LifeOf(kMetricsTtl, cadence.interval)});
   }
   if (snapshot.namespaces.has_value()) {
     writes.push_back(SetString{keys::Cluster(cluster, "namespaces"),
-                               documents::Namespaces(*snapshot.namespaces, now_text), cache_life});
+                               documents::Namespaces(*snapshot.namespaces, data_text), cache_life});
     writes.push_back(
         SetReplace{keys::Cluster(cluster, "namespaces:set"), *snapshot.namespaces, cache_life, std::string(), {}});
   }
   if (snapshot.nodes.has_value()) {
-    PutNodes(cluster, *snapshot.nodes, options_, cadence.interval, now, now_text, writes);
+    PutNodes(cluster, *snapshot.nodes, options_, cadence.interval, data_time, data_text, writes);
   }
   if (snapshot.info.has_value()) {
     writes.push_back(SetString{keys::Cluster(cluster, "info"), documents::Info(*snapshot.info),
                                LifeOf(kInfoTtl, std::max(cadence.interval, cadence.operator_interval))});
   }
-  if (snapshot.operators.has_value()) PutOperators(cluster, *snapshot.operators, operator_life, now_text, writes);
+  if (snapshot.operators.has_value()) PutOperators(cluster, *snapshot.operators, operator_life, data_text, writes);
   if (snapshot.cluster_operators.has_value()) {
-    PutClusterOperators(cluster, *snapshot.cluster_operators, operator_life, now_text, writes);
+    PutClusterOperators(cluster, *snapshot.cluster_operators, operator_life, data_text, writes);
   }
+  const std::string now_text = base::FormatSeconds(now);
   PutStatusWrites(cluster, status, now_text, writes);
   PutEvents(cluster, events, now_text, writes);
   return WriteAs(position, writes);

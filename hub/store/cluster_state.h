@@ -48,9 +48,10 @@ struct ClusterEvent {
 // Every document of a cluster has a fenced writer (StateStore::Apply), so that one who was replaced spoils nothing: the
 // spec is written in the role kSpec, by the hub that leads; data and status in the role kData, by whoever reads the
 // cluster. The puller of the leader holds both. With a collector its stream holds kData, and the leader writes the spec
-// beside it; a leader that declares such a cluster lost writes its status under the epoch of the stream it judged, so
-// that a newer stream is never disturbed; one that reads such a cluster itself acquires kData first, which fences a
-// stream that only seemed dead. A cluster is visible, by its spec, before it was ever reached.
+// beside it; a leader that declares such a cluster lost writes its status as of the position it read
+// (WriterPosition::as_read), so that no batch is covered and no newer stream disturbed; one that reads such a cluster
+// itself acquires kData first, which fences a stream that only seemed dead. A cluster is visible, by its spec, before
+// it was ever reached.
 class ClusterState {
  public:
   struct Options {
@@ -71,10 +72,12 @@ class ClusterState {
 
   // One atomic step: every scope the snapshot carries (replacing it, vanished nodes and operators pruned), the status
   // document, last_update, and the events. An empty snapshot leaves the data as it is: a cluster that cannot be
-  // reached. `beside`: what else belongs to the step. REQUIRES: position.role is kData.
+  // reached. `beside`: what else belongs to the step. `data_at`: when the snapshot was true, if not now, never to come;
+  // its documents and samples carry that time, status and events that of the write. REQUIRES: position.role is kData.
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const model::ClusterSnapshot& snapshot,
                                     const ClusterStatus& status, const Cadence& cadence,
-                                    const std::vector<ClusterEvent>& events, std::vector<Write> beside = {});
+                                    const std::vector<ClusterEvent>& events, std::vector<Write> beside = {},
+                                    std::optional<base::SystemTime> data_at = {});
 
   // Everything Apply ever wrote from snapshots: the connection leads to another cluster now. REQUIRES: position.role is
   // kData.

@@ -52,7 +52,7 @@ absl::StatusOr<ApplyResult> CollectorState::Apply(const WriterPosition& position
                            {}});
   if (batch.hint) beside.push_back(Hint(cluster));
   return clusters_.Apply(position, batch.snapshot, {batch.record.health, batch.record.message}, batch.cadence,
-                         batch.events, std::move(beside));
+                         batch.events, std::move(beside), batch.data_at);
 }
 
 absl::StatusOr<ApplyResult> CollectorState::PutDurable(const std::string& cluster, std::uint64_t epoch,
@@ -84,6 +84,7 @@ absl::StatusOr<CollectorState::Seen> CollectorState::Read(const std::string& clu
   ASSIGN_OR_RETURN(const auto text, store_.Get(keys::Collector(cluster)));
   if (text.has_value()) seen.presence = documents::ReadPresence(*text);
   if (!seen.presence.has_value()) return seen;
+  seen.beat_at = seen.presence->last_message;
   if (seen.record.has_value()) {
     seen.presence->last_message = std::max(seen.presence->last_message, seen.record->received_at);
   }
@@ -100,6 +101,11 @@ absl::StatusOr<std::optional<PushRecord>> CollectorState::ReadRecord(const std::
 absl::Status CollectorState::NoteRefused(const std::string& cluster, const Presence::Rival& rival) {
   return store_.Commit(
       {SetString{keys::CollectorRefused(cluster), documents::OfRival(rival), kRefusedTtl}, Hint(cluster)});
+}
+
+absl::StatusOr<ApplyResult> CollectorState::Drop(const WriterPosition& position) {
+  return clusters_.WriteAs(position, {Delete{keys::Push(position.cluster)}, Delete{keys::Collector(position.cluster)},
+                                      Delete{keys::CollectorRefused(position.cluster)}});
 }
 
 absl::StatusOr<std::unique_ptr<Subscription>> CollectorState::Subscribe(

@@ -47,6 +47,7 @@ class CollectorState {
     Cadence cadence;
     std::vector<ClusterEvent> events;
     bool hint = false;
+    std::optional<base::SystemTime> data_at;  // of the snapshot, as in ClusterState::Apply
   };
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const Batch& batch);
 
@@ -62,11 +63,14 @@ class CollectorState {
   struct Seen {
     std::optional<Presence> presence;
     std::optional<PushRecord> record;
+    base::SystemTime beat_at{};  // `last_message` as written, which moves with every beat whatever the clocks say
   };
   absl::StatusOr<Seen> Read(const std::string& cluster);
   absl::StatusOr<std::optional<PushRecord>> ReadRecord(const std::string& cluster);
   // Whoever has the cluster; kept for ten minutes.
   absl::Status NoteRefused(const std::string& cluster, const Presence::Rival& rival);
+  // Presence and record: the cluster is not in push mode any more. REQUIRES: position.role is kData.
+  absl::StatusOr<ApplyResult> Drop(const WriterPosition& position);
 
   // Calls `on_hint` with cluster names, from a thread of the store, until the subscription is dropped.
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(std::function<void(std::string_view cluster)> on_hint);

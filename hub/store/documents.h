@@ -12,8 +12,8 @@
 #include "hub/store/cluster_state.h"
 
 // The JSON documents and hash fields of spec/wire-and-store.md D.3-D.6 and D.11, byte for byte: pure functions from
-// model values to text. `now` is the text of the time of writing (base::FormatSeconds). Documents that upstream makes
-// from maps have their keys in byte order, the others in the order of the spec's tables.
+// model values to text. `now` is the text of the time the values are of (base::FormatSeconds). Documents that upstream
+// makes from maps have their keys in byte order, the others in the order of the spec's tables.
 namespace clusterpulse::store::documents {
 
 using Fields = std::vector<std::pair<std::string, std::string>>;

@@ -468,13 +468,16 @@ absl::StatusOr<ApplyResult> EmbeddedStore::Apply(const WriterPosition& position,
   const std::string key = keys::Writer(position.cluster, position.role);
   RETURN_IF_ERROR(Transaction([&](Writes& sql) -> absl::Status {
     ASSIGN_OR_RETURN(const auto epoch, sql.Field(key, "epoch"));
-    if (!epoch.has_value() || *epoch != std::to_string(position.epoch)) {
+    ASSIGN_OR_RETURN(const auto instance, sql.Field(key, "instance"));
+    ASSIGN_OR_RETURN(const auto seq, sql.Field(key, "state_seq"));
+    const bool is_writer = epoch == std::to_string(position.epoch);
+    const bool is_unmoved = (is_writer || (!epoch.has_value() && position.epoch == 0)) &&
+                            instance.value_or("") == position.instance && ParseNumber(seq.value_or("")) == position.seq;
+    if (position.as_read ? !is_unmoved : !is_writer) {
       result = ApplyResult::kFenced;
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(const auto instance, sql.Field(key, "instance"));
-    ASSIGN_OR_RETURN(const auto seq, sql.Field(key, "state_seq"));
-    const bool numbered = position.seq != 0;
+    const bool numbered = position.seq != 0 && !position.as_read;
     if (numbered && instance == position.instance && seq.has_value() && position.seq <= ParseNumber(*seq)) {
       result = ApplyResult::kRepeated;
       return absl::OkStatus();

@@ -10,6 +10,9 @@
 
 namespace clusterpulse::store {
 
+// A stream that is silent for so long counts as lost.
+inline constexpr std::chrono::seconds kSilenceLimit{90};
+
 // What the hub replicas know of a cluster's collector (cluster:C:collector, ours). Written by the replica that holds
 // its stream, under the stream's epoch; read by the leader, which writes the object's status from it, and by the
 // replica the collector connects to next.

@@ -19,17 +19,22 @@ namespace {
 
 SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
-// The one way state is written. With a key (the cluster's writer): ARGV = epoch, instance, seq, "1" when the position
-// moves, then items; without: items alone. An item is a header, kind letter and number of arguments, and the arguments
-// of one command. Kinds: the type its key must have when it exists (h s z l), any (-), or R: REPLACE key ttl prefix n
-// suffix*n member*. Answers 0 applied, 1 repeated, 2 fenced. Types are checked before the first write, so that a
-// foreign key refuses the whole chunk. Epochs compare as text; seq and ttl stay far below 2^53.
+// The one way state is written. With a key (the cluster's writer): ARGV = epoch, instance, seq, a letter ('m': the
+// position moves to them, 'r': they are what was read of it, '-': neither), then items; without: items alone. An item
+// is a header, kind letter and number of arguments, and the arguments of one command. Kinds: the type its key must have
+// when it exists (h s z l), any (-), or R: REPLACE key ttl prefix n suffix*n member*. Answers 0 applied, 1 repeated, 2
+// fenced. Types are checked before the first write, so that a foreign key refuses the whole chunk. Epochs compare as
+// text; seq and ttl stay far below 2^53.
 constexpr std::string_view kWriteScript = R"lua(
 local first = 1
 if KEYS[1] then
   local w = redis.call('HMGET', KEYS[1], 'epoch', 'instance', 'state_seq')
-  if w[1] ~= ARGV[1] then return 2 end
-  if ARGV[3] ~= '0' and w[2] == ARGV[2] and w[3] and tonumber(ARGV[3]) <= tonumber(w[3]) then return 1 end
+  if ARGV[4] == 'r' then
+    if (w[1] or '0') ~= ARGV[1] or (w[2] or '') ~= ARGV[2] or (w[3] or '0') ~= ARGV[3] then return 2 end
+  else
+    if w[1] ~= ARGV[1] then return 2 end
+    if ARGV[3] ~= '0' and w[2] == ARGV[2] and w[3] and tonumber(ARGV[3]) <= tonumber(w[3]) then return 1 end
+  end
   first = 5
 end
 local types = {h = 'hash', s = 'set', z = 'zset', l = 'list', R = 'set'}
@@ -75,7 +80,7 @@ while i <= n do
   end
   i = last + 1
 end
-if KEYS[1] and ARGV[4] == '1' then
+if KEYS[1] and ARGV[4] == 'm' then
   call('HSET', KEYS[1], 'instance', ARGV[2], 'state_seq', ARGV[3])
 end
 return 0
@@ -602,7 +607,10 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
       command.Arg(keys::Writer(position->cluster, position->role))
           .Arg(std::to_string(position->epoch))
           .Arg(position->instance);
-      command.Arg(std::to_string(position->seq)).Arg(is_last && position->seq != 0 ? "1" : "0");
+      command.Arg(std::to_string(position->seq))
+          .Arg(position->as_read               ? "r"
+               : is_last && position->seq != 0 ? "m"
+                                               : "-");
     }
     bytes.append(body);
     return bytes;

@@ -86,6 +86,10 @@ struct WriterPosition {
   // instance and number of the position as they are.
   std::uint64_t seq = 0;
   WriterRole role = WriterRole::kData;
+  // A write without a number by somebody who read the position: `epoch`, `instance` and `seq` are what was read (zeroes
+  // and empty where nothing was), and the write is fenced once any of them is another. So what was decided from what
+  // was read never covers what a writer wrote meanwhile. Leaves the position as it is.
+  bool as_read = false;
 };
 
 enum class ApplyResult {
@@ -150,8 +154,9 @@ class StateStore {
       const std::string& channel, std::function<void(std::string_view message)> on_message) = 0;
 
   // What was answered survives a crash of the store once it is this old, and Continuity is what it was before the
-  // write: the number changes whenever answered writes may have been lost. Both answer from memory. A server that
-  // vanishes without a word is found by the next call that waits for it, not before.
+  // write: the number changes whenever answered writes may have been lost. Neither waits for the store; Continuity
+  // looks at the connections it has. A server that vanishes without a word is found by the next call that waits for it,
+  // not before.
   virtual std::chrono::milliseconds DurableAfter() const = 0;
   virtual std::uint64_t Continuity() = 0;
 

@@ -291,6 +291,41 @@ TEST_CASE("a write without a number is fenced by its epoch and leaves the positi
   CHECK(store.HashGetAll(writer)->at("state_seq") == "7");
 }
 
+TEST_CASE("what was decided from a position that was read counts only while that stands") {
+  ON_EVERY_BACKEND;
+  const std::string writer = keys::Writer("c", kData);
+  struct Position {
+    std::uint64_t epoch;
+    std::string instance;
+    std::uint64_t seq;
+  };
+  const auto as_read = [&](const Position& p) {
+    return Apply(store, {"c", p.epoch, p.instance, p.seq, kData, true}, {SetString{"verdict", "said", {}}});
+  };
+  CHECK(as_read({1, "", 0}) == ApplyResult::kFenced);
+  CHECK(as_read({0, "", 1}) == ApplyResult::kFenced);
+  CHECK(Text(store, "verdict") == "(none)");
+  CHECK(as_read({0, "", 0}) == ApplyResult::kApplied);  // nobody writes yet
+  CHECK(store.HashGetAll(writer)->empty());             // and nobody does by that
+
+  WriterPosition p = Writer(store, "c", 1, "i1");
+  CHECK(as_read({0, "", 0}) == ApplyResult::kFenced);
+  CHECK(as_read({p.epoch, "", 0}) == ApplyResult::kApplied);
+  REQUIRE(Apply(store, p, {}) == ApplyResult::kApplied);
+  const Position moved[] = {{0, "", 0},         {p.epoch, "", 0},   {p.epoch, "i1", 0},
+                            {p.epoch, "i1", 2}, {p.epoch, "i2", 1}, {p.epoch - 1, "i1", 1}};
+  for (const Position& other : moved) CHECK(as_read(other) == ApplyResult::kFenced);
+  const auto before = store.HashGetAll(writer);
+  REQUIRE(before.ok());
+  CHECK(as_read({p.epoch, "i1", 1}) == ApplyResult::kApplied);
+  CHECK(as_read({p.epoch, "i1", 1}) == ApplyResult::kApplied);  // has no number: counts again
+  CHECK(*store.HashGetAll(writer) == *before);
+
+  const std::uint64_t read_at = p.epoch;
+  p = Writer(store, "c", 2, "i1");
+  CHECK(as_read({read_at, "i1", 1}) == ApplyResult::kFenced);
+}
+
 TEST_CASE("a store that was not disturbed keeps its continuity") {
   ON_EVERY_BACKEND;
   CHECK(store.DurableAfter() == (backend_name.starts_with("redis") ? 2000ms : 0ms));

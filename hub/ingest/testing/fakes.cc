@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <new>
 #include <utility>
 
 #include "common/base/status.h"
@@ -14,9 +15,15 @@ using store::ApplyResult;
 
 std::optional<ClusterPolicy> FakeClusters::Find(const std::string& cluster) const {
   MutexLock lock(mu_);
+  if (std::exchange(throws_, false)) throw std::bad_alloc();
   const auto found = policies_.find(cluster);
   if (found == policies_.end()) return std::nullopt;
   return found->second;
+}
+
+void FakeClusters::ThrowNext() {
+  MutexLock lock(mu_);
+  throws_ = true;
 }
 
 void FakeClusters::Put(const std::string& cluster, ClusterPolicy policy) {
@@ -44,10 +51,27 @@ absl::StatusOr<Credential> FakeAuthenticator::Authenticate(const std::string& cl
   return ToCredential(token);
 }
 
-bool FakeAuthenticator::IsValid(const std::string& cluster, const Credential& credential) const {
+Validity FakeAuthenticator::Check(const std::string& cluster, const Credential& credential) const {
   MutexLock lock(mu_);
+  if (!remembers_) return Validity::kUnknown;
   const auto known = tokens_.find(cluster);
-  return known != tokens_.end() && ToCredential(known->second) == credential;
+  return known != tokens_.end() && ToCredential(known->second) == credential ? Validity::kValid : Validity::kRevoked;
+}
+
+absl::Status FakeAuthenticator::Verify(const std::string& cluster, const Credential& credential) {
+  MutexLock lock(mu_);
+  ++calls_;
+  RETURN_IF_ERROR(failure_);
+  const auto known = tokens_.find(cluster);
+  if (known == tokens_.end() || ToCredential(known->second) != credential) {
+    return absl::UnauthenticatedError("wrong token");
+  }
+  return absl::OkStatus();
+}
+
+void FakeAuthenticator::SetRemembers(bool remembers) {
+  MutexLock lock(mu_);
+  remembers_ = remembers;
 }
 
 void FakeAuthenticator::Put(const std::string& cluster, const std::string& token) {
@@ -97,6 +121,12 @@ class FakeCollectorData::Writer final : public ClusterWriter {
   }
 
   absl::StatusOr<ApplyResult> PutPresence(const store::Presence& presence) override {
+    std::function<void(const store::Presence&)> hook;
+    {
+      MutexLock lock(data_.mu_);
+      hook = data_.on_presence_;
+    }
+    if (hook) hook(presence);
     return data_.Write(cluster_, presence.epoch, [&](Cluster& cluster) {
       cluster.presence = presence;
       ++cluster.presence_writes;
@@ -113,6 +143,7 @@ class FakeCollectorData::Writer final : public ClusterWriter {
 absl::Status FakeCollectorData::Enter() {
   MutexLock lock(mu_);
   ++calls_;
+  if (std::exchange(throws_, false)) throw std::bad_alloc();
   ++waiting_;
   while (hanging_) resumed_.Wait(mu_);
   --waiting_;
@@ -165,6 +196,7 @@ std::chrono::milliseconds FakeCollectorData::DurableAfter() const {
 
 std::uint64_t FakeCollectorData::Continuity() const {
   MutexLock lock(mu_);
+  ++continuity_calls_;
   return continuity_;
 }
 
@@ -189,6 +221,21 @@ void FakeCollectorData::Fail(absl::Status status) {
 void FakeCollectorData::FailApply(absl::Status status) {
   MutexLock lock(mu_);
   apply_failure_ = std::move(status);
+}
+
+void FakeCollectorData::ThrowNext() {
+  MutexLock lock(mu_);
+  throws_ = true;
+}
+
+void FakeCollectorData::OnPresence(std::function<void(const store::Presence&)> hook) {
+  MutexLock lock(mu_);
+  on_presence_ = std::move(hook);
+}
+
+int FakeCollectorData::continuity_calls() const {
+  MutexLock lock(mu_);
+  return continuity_calls_;
 }
 
 void FakeCollectorData::Hang() {

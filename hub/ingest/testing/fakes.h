@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,20 +22,26 @@ namespace clusterpulse::ingest {
 class FakeClusters final : public ClusterDirectory {
  public:
   std::optional<ClusterPolicy> Find(const std::string& cluster) const override;
+  // The next Find throws.
+  void ThrowNext();
   void Put(const std::string& cluster, ClusterPolicy policy);
   void Erase(const std::string& cluster);
 
  private:
   mutable base::Mutex mu_;
   std::map<std::string, ClusterPolicy> policies_ ABSL_GUARDED_BY(mu_);
+  mutable bool throws_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// One token a cluster. Does not imitate: hashing, bootstrap tokens.
+// One token a cluster. Verify fails as Authenticate. Does not imitate: hashing, bootstrap tokens.
 class FakeAuthenticator final : public Authenticator {
  public:
   absl::StatusOr<Credential> Authenticate(const std::string& cluster, std::string_view token) override;
-  bool IsValid(const std::string& cluster, const Credential& credential) const override;
+  Validity Check(const std::string& cluster, const Credential& credential) const override;
+  absl::Status Verify(const std::string& cluster, const Credential& credential) override;
   void Put(const std::string& cluster, const std::string& token);
+  // Whether memory can tell, as at first, or only Verify.
+  void SetRemembers(bool remembers);
   // What Authenticate answers from now on; ok: as it finds.
   void Fail(absl::Status status);
   int calls() const;
@@ -45,6 +52,7 @@ class FakeAuthenticator final : public Authenticator {
   mutable base::Mutex mu_;
   std::map<std::string, std::string> tokens_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
+  bool remembers_ ABSL_GUARDED_BY(mu_) = true;
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
@@ -79,6 +87,10 @@ class FakeCollectorData final : public CollectorData {
   // What every call answers from now on; ok: they work again.
   void Fail(absl::Status status);
   void FailApply(absl::Status status);
+  // The next call throws.
+  void ThrowNext();
+  // Called before each presence is written; null: nothing.
+  void OnPresence(std::function<void(const store::Presence&)> hook);
   // Calls block until Resume.
   void Hang();
   void Resume();
@@ -87,6 +99,7 @@ class FakeCollectorData final : public CollectorData {
   void SetDurableAfter(std::chrono::milliseconds after);
   void BreakContinuity();
   int calls() const;
+  int continuity_calls() const;
 
  private:
   class Writer;
@@ -101,7 +114,9 @@ class FakeCollectorData final : public CollectorData {
   base::CondVar resumed_;
   std::map<std::string, Cluster> clusters_ ABSL_GUARDED_BY(mu_);
   absl::Status failure_ ABSL_GUARDED_BY(mu_), apply_failure_ ABSL_GUARDED_BY(mu_);
-  bool hanging_ ABSL_GUARDED_BY(mu_) = false;
+  std::function<void(const store::Presence&)> on_presence_ ABSL_GUARDED_BY(mu_);
+  bool hanging_ ABSL_GUARDED_BY(mu_) = false, throws_ ABSL_GUARDED_BY(mu_) = false;
+  mutable int continuity_calls_ ABSL_GUARDED_BY(mu_) = 0;
   int waiting_ ABSL_GUARDED_BY(mu_) = 0, calls_ ABSL_GUARDED_BY(mu_) = 0;
   std::chrono::milliseconds durable_after_ ABSL_GUARDED_BY(mu_){0};
   std::uint64_t continuity_ ABSL_GUARDED_BY(mu_) = 1;

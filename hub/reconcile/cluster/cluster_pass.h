@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
@@ -50,9 +51,16 @@ struct ClusterReconciler::Cluster {
   // Push mode: what was last read of the collector, and what followed from it.
   struct Push {
     bool looked = false;
-    std::uint64_t epoch = 0;  // of the data's writer, read before the rest; 0: there is none
+    store::StoredPosition position;  // of the data's writer, read before the rest
     store::CollectorState::Seen seen;
     base::SteadyTime changed_at{};  // when the presence was first seen as it is
+    bool seen_to_change = false;    // it moved since this process looks
+    // What the record's data is of, by our clock, and when that was first seen: its age, whatever clocks do.
+    base::SystemTime data_at{};
+    base::SteadyTime data_seen_at{};
+    std::chrono::nanoseconds DataAge(base::SystemTime now, base::SteadyTime steady) const {
+      return std::max<std::chrono::nanoseconds>(now - data_at, steady - data_seen_at);
+    }
     CollectorVerdict verdict;
     bool was_known = false;       // a collector was there once
     bool falling_back = false;    // this process reads the cluster, as its writer

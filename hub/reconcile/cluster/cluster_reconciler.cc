@@ -36,6 +36,13 @@ bool WasReached(const json::Value& status) {
          phase == model::ToString(model::Phase::kDegraded) || phase == model::ToString(model::Phase::kDisconnected);
 }
 
+// What is stored came from a collector, as last said.
+bool HasCollectorsData(const std::vector<runtime::Condition>& conditions) {
+  const runtime::Condition* collector = runtime::FindCondition(conditions, kCollectorConnected);
+  return collector != nullptr && collector->reason != kWaitingForCollector &&
+         !runtime::IsConditionTrue(conditions, kPullFallback);
+}
+
 }  // namespace
 
 ClusterReconciler::ClusterReconciler(Dependencies dependencies, HubObjects objects, Options options,
@@ -102,8 +109,16 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
 
   const std::shared_ptr<Cluster> cluster = Remember(*connection);
   Pass pass{*connection, *cluster, stop, deps_.clock.Now(), JudgeSpec(connection->spec, options_.defaults)};
+  // The clock was set back: what is to come would look fresh until it came.
+  if (cluster->last_sync > pass.now) cluster->last_sync = pass.now;
+  pass.is_push = options_.push_enabled && pass.judgement.mode == model::CollectionMode::kPush;
   if (!pass.judgement.endpoint.empty() && cluster->endpoint != pass.judgement.endpoint) {
-    if (!cluster->endpoint.empty()) {
+    if (pass.is_push && HasCollectorsData(cluster->conditions)) {
+      // A collector sends of the cluster it runs in, wherever the hub would find that cluster's API server.
+      cluster->stored_endpoint = pass.judgement.endpoint;
+      cluster->facts.reset();
+      cluster->facts_read.reset();
+    } else if (!cluster->endpoint.empty()) {
       // Another cluster: what is known and stored says nothing about it.
       cluster->ever_reached = false;
       cluster->last_sync.reset();
@@ -113,7 +128,6 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
     }
     cluster->endpoint = pass.judgement.endpoint;
   }
-  pass.is_push = options_.push_enabled && pass.judgement.mode == model::CollectionMode::kPush;
   if (IsPaused(*connection)) return Paused(pass);
   return pass.is_push ? LivePush(pass) : LivePull(pass);
 }

@@ -23,10 +23,6 @@ void Set(std::vector<runtime::Condition>& conditions, std::string_view type, std
   runtime::SetCondition(conditions, std::move(next), now);
 }
 
-void Drop(std::vector<runtime::Condition>& conditions, std::string_view type) {
-  std::erase_if(conditions, [&](const runtime::Condition& c) { return c.type == type; });
-}
-
 std::string_view HealthyStatus(model::Health health) {
   switch (health) {
     case model::Health::kHealthy:
@@ -78,12 +74,12 @@ std::vector<runtime::Condition> NextConditions(std::vector<runtime::Condition> c
 
   conditions = StoreConditions(std::move(conditions), findings.store, generation, now);
   SetCollectorConditions(conditions, findings.collector, generation, now);
-  Drop(conditions, kPaused);
+  runtime::RemoveCondition(conditions, kPaused);
   if (findings.push_unavailable) {
     Set(conditions, kPushActive, "False", generation, "PushNotAvailable",
         "spec.collectionMode is push, but this hub runs no ingester: the hub reads the cluster itself (pull)", now);
   } else {
-    Drop(conditions, kPushActive);
+    runtime::RemoveCondition(conditions, kPushActive);
   }
   return conditions;
 }
@@ -187,6 +183,10 @@ std::vector<runtime::Condition> ConditionsFromJson(const json::Value& conditions
   json::Parser parser;
   // What cannot be read is written anew by the pass.
   (void)parser.Parse(conditions.Dump(), [&](json::Cursor array) { return runtime::ReadConditions(array, out); });
+  // The schema would refuse them, and with them the whole status.
+  std::erase_if(out, [](const runtime::Condition& c) {
+    return c.status.empty() || c.reason.empty() || !base::ParseRfc3339(c.last_transition_time).has_value();
+  });
   return out;
 }
 

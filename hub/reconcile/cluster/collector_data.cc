@@ -17,6 +17,9 @@ using store::PushRecord;
 // What upstream collectors, which do not say, run with.
 constexpr std::chrono::seconds kUpstreamInterval{60};
 
+// A little less than the limit: what the leader goes by was written before what we remember.
+constexpr std::chrono::seconds kNearlySilent = store::kSilenceLimit - std::chrono::seconds(10);
+
 Facts FactsOf(const model::Batch& batch, const PushContext& context, PushRecord& next) {
   static const std::vector<model::Node> kNoNodes;
   static const std::vector<model::ClusterOperator> kNoOperators;
@@ -30,7 +33,7 @@ Facts FactsOf(const model::Batch& batch, const PushContext& context, PushRecord&
     facts.nodes_not_ready = next.facts.nodes_not_ready;
   }
   if (snapshot.cluster_operators.has_value()) {
-    next.cluster_operators_at = context.now;
+    next.cluster_operators_at = std::min(context.data_at, context.now);
   } else if (next.cluster_operators_at.has_value() &&
              !IsStale(context.now - *next.cluster_operators_at, std::max(next.interval, context.operator_interval))) {
     facts.cluster_operators = next.facts.cluster_operators;
@@ -76,6 +79,9 @@ PushJudgement JudgeBatch(const model::Batch& batch, const PushContext& context) 
   PushJudgement judgement;
   PushRecord& next = judgement.record;
   if (context.before.has_value()) next = *context.before;
+  // Of another replica's clock, or the clock was set back: what is to come would look young until it came.
+  next.data_at = std::min(next.data_at, context.now);
+  if (next.cluster_operators_at > context.now) next.cluster_operators_at = context.now;
   next.received_at = context.now;
   next.interval = batch.interval.count() > 0 ? batch.interval : context.interval;
   next.facts = FactsOf(batch, context, next);
@@ -122,16 +128,19 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
       snapshot = &completed;
     }
     const std::chrono::seconds operator_interval = std::max(record.interval, parent_.options_.operator_interval);
-    const store::CollectorState::Batch write{*snapshot,
-                                             record,
-                                             durable,
-                                             {record.interval, operator_interval},
-                                             EventsOf(judged, connection),
-                                             !record_.has_value() || ShowsChange(*record_, record)};
+    const store::CollectorState::Batch write{
+        *snapshot,
+        record,
+        durable,
+        {record.interval, operator_interval},
+        EventsOf(judged, connection),
+        !record_.has_value() || ShowsChange(*record_, record) || judged.health_changed || MayBeGivenUp(),
+        data_at};
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.Apply(position, write));
     if (result == ApplyResult::kApplied) {
       record_ = record;
       health_ = record.health;
+      spoke_at_ = deps().clock.Steady();
     }
     return result;
   }
@@ -141,9 +150,12 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   }
 
   absl::StatusOr<ApplyResult> PutPresence(const Presence& presence) override {
-    const bool hint = !presence_.has_value() || ShowsChange(*presence_, presence);
+    const bool hint = !presence_.has_value() || ShowsChange(*presence_, presence) || MayBeGivenUp();
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.PutPresence(cluster_, presence, hint));
-    if (result == ApplyResult::kApplied) presence_ = presence;
+    if (result == ApplyResult::kApplied) {
+      presence_ = presence;
+      spoke_at_ = deps().clock.Steady();
+    }
     return result;
   }
 
@@ -152,6 +164,9 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   std::chrono::seconds Interval() const {
     return presence_.has_value() && presence_->interval.count() > 0 ? presence_->interval : kUpstreamInterval;
   }
+
+  // The stream was silent for so long that the leader may have called it lost.
+  bool MayBeGivenUp() const { return deps().clock.Steady() - spoke_at_ >= kNearlySilent; }
 
   // What was known before this stream; and again after a silence in which the leader may have said something else.
   absl::Status Recall(base::SystemTime now) {
@@ -179,6 +194,7 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   const PushedClusters& parent_;
   const std::string cluster_;
   const std::uint64_t epoch_;
+  base::SteadyTime spoke_at_ = deps().clock.Steady();  // last
   bool recalled_ = false;
   std::optional<PushRecord> record_;     // as stored
   std::optional<model::Health> health_;  // as readers see it

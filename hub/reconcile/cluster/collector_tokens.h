@@ -22,10 +22,12 @@ namespace clusterpulse::reconcile {
 // remembered on the token Secret. Tokens are kept as digests only and compared in constant time.
 //
 // Bootstrap tokens are read when they are shown and kept while the watch says that their Secret is unchanged; of a
-// Secret outside the hub's namespace, which is not watched, for 30 s, and a stream let in by it lasts a minute. A
-// wrong token therefore costs no call.
+// Secret outside the hub's namespace, which is not watched, for 30 s. After that Check does not know, and Verify reads
+// again: a stream lives on while the token is the same. A Secret that may not be read has no token for 30 s; after any
+// other failure the next read is 5 s later. A wrong token therefore costs no call.
 //
-// Runs on every replica. Thread-safe; `hub` is called without locks. Bounded by the number of connections.
+// Runs on every replica. Thread-safe; `hub` is called without locks. Bounded by the number of connections: what is
+// kept of those that are gone goes when that much again was added.
 class CollectorTokens final : public ingest::Authenticator {
  public:
   struct Options {
@@ -44,13 +46,15 @@ class CollectorTokens final : public ingest::Authenticator {
   CollectorTokens(kube::KubeApi& hub, Sources sources, Options options, const base::Clock& clock, log::Logger log);
 
   absl::StatusOr<ingest::Credential> Authenticate(const std::string& cluster, std::string_view token) override;
-  bool IsValid(const std::string& cluster, const ingest::Credential& credential) const override;
+  ingest::Validity Check(const std::string& cluster, const ingest::Credential& credential) const override;
+  absl::Status Verify(const std::string& cluster, const ingest::Credential& credential) override;
 
  private:
   struct Bootstrap {
     kube::ObjectKey secret;
     std::optional<std::string> version;  // of the watch when it was read
     base::SteadyTime read_at;
+    absl::Status failure;               // to read it: kUnauthenticated (not allowed to) or kUnavailable
     std::optional<TokenDigest> digest;  // absent: the Secret has no usable token
   };
   // What is known beyond the caches of an object.
@@ -62,8 +66,9 @@ class CollectorTokens final : public ingest::Authenticator {
 
   bool UsedOwn(const ClusterConnection& connection, const std::optional<TokenSecret>& secret) const;
   void NoteOwnUse(const ClusterConnection& connection, const TokenSecret& secret);
-  bool IsCurrent(const Bootstrap& bootstrap, const kube::ObjectKey& secret, std::chrono::seconds unwatched) const;
+  bool IsCurrent(const Bootstrap& bootstrap, const kube::ObjectKey& secret) const;
   absl::StatusOr<std::optional<TokenDigest>> BootstrapDigest(const ClusterConnection& connection);
+  void ForgetGone();
   Known& KnownLocked(const ClusterConnection& connection) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   kube::KubeApi& hub_;
@@ -72,7 +77,8 @@ class CollectorTokens final : public ingest::Authenticator {
   const base::Clock& clock_;
   const log::Logger log_;
   mutable base::Mutex mu_;
-  mutable std::map<std::string, Known> known_ ABSL_GUARDED_BY(mu_);  // by cluster; those that exist
+  mutable std::map<std::string, Known> known_ ABSL_GUARDED_BY(mu_);  // by cluster
+  std::size_t forget_at_ ABSL_GUARDED_BY(mu_) = 64;                  // size
 };
 
 }  // namespace clusterpulse::reconcile

@@ -8,6 +8,7 @@
 
 #include "common/base/status.h"
 #include "common/json/value.h"
+#include "hub/reconcile/cluster/token.h"
 
 namespace clusterpulse::reconcile {
 namespace {
@@ -19,13 +20,6 @@ absl::StatusOr<std::string> Decode(const json::Value& data, std::string_view key
     return base::InvalidArgument("key {} is not base64", key);
   }
   return decoded;
-}
-
-std::string Trim(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const auto first = text.find_first_not_of(kBlank);
-  if (first == std::string_view::npos) return {};
-  return std::string(text.substr(first, text.find_last_not_of(kBlank) - first + 1));
 }
 
 }  // namespace

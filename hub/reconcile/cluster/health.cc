@@ -7,6 +7,7 @@
 
 #include "common/base/status.h"
 #include "common/kube/api_error.h"
+#include "hub/runtime/utf8.h"
 
 namespace clusterpulse::reconcile {
 namespace {
@@ -127,11 +128,7 @@ void JudgeState(const Evidence& evidence, Verdict& verdict) {
 std::string Cut(std::string text, std::size_t limit) {
   constexpr std::string_view kMark = "...";
   if (text.size() <= limit) return text;
-  std::size_t end = limit > kMark.size() ? limit - kMark.size() : 0;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  text.resize(end);
-  text += kMark;
-  return text;
+  return runtime::CutUtf8(text, limit > kMark.size() ? limit - kMark.size() : 0).append(kMark);
 }
 
 bool IsStale(std::optional<std::chrono::nanoseconds> age, std::chrono::seconds interval) {

@@ -48,6 +48,11 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePull(Pass& pass) {
   Cluster& cluster = pass.cluster;
   cluster.push = {};
   BeginLive(pass);
+  if (pass.store.ok() && pass.connection.status["collectorStatus"].IsObject()) {
+    // Was in push mode, and may be again: what its collector left must not speak then.
+    pass.store = WriteAs(pass, store::WriterRole::kData,
+                         [&](const store::WriterPosition& position) { return deps_.collectors.Drop(position); });
+  }
   if (pass.superseded) return runtime::Result{kHubTrouble};
   pass.failure = Observe(pass);
   if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");

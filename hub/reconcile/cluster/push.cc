@@ -22,20 +22,19 @@ std::chrono::nanoseconds AgeOf(base::SystemTime noted, const CollectorEvidence& 
   return age < age.zero() ? evidence.unchanged_for : std::min(age, evidence.unchanged_for);
 }
 
-void Put(std::vector<runtime::Condition>& conditions, std::string_view type, bool status, std::string_view reason,
-         std::string message, std::int64_t generation, base::SystemTime now) {
-  runtime::SetCondition(
-      conditions,
-      {std::string(type), status ? "True" : "False", generation, "", std::string(reason), std::move(message)}, now);
-}
+std::string_view HostOf(std::string_view peer) { return peer.substr(0, peer.rfind(':')); }
 
-void Drop(std::vector<runtime::Condition>& conditions, std::string_view type) {
-  std::erase_if(conditions, [&](const runtime::Condition& c) { return c.type == type; });
-}
-
+// For people who look for it; without what every connection has anew.
 std::string Name(const store::Presence& presence) {
-  return Cut(fmt::format("{} from {}", presence.upstream ? "of upstream" : presence.instance, presence.peer),
+  return Cut(fmt::format("{} from {}", presence.upstream ? "of upstream" : presence.instance, HostOf(presence.peer)),
              kLongestText);
+}
+
+// The one that was kept out is the one that has the cluster now. Collectors of upstream have no name but their host
+// (store::Presence::Rival::instance is "upstream").
+bool IsSame(const store::Presence::Rival& refused, const store::Presence& presence) {
+  if (!presence.upstream) return refused.instance == presence.instance;
+  return refused.instance == "upstream" && HostOf(refused.peer) == HostOf(presence.peer);
 }
 
 }  // namespace
@@ -50,19 +49,30 @@ CollectorVerdict JudgeCollector(const CollectorEvidence& evidence) {
       evidence.now - std::chrono::duration_cast<base::SystemTime::duration>(evidence.unchanged_for);
   if (evidence.presence.has_value()) {
     const store::Presence& presence = *evidence.presence;
-    since = presence.ended_at.value_or(presence.last_message);
-    gone_for = AgeOf(since, evidence);
+    const base::SystemTime noted = presence.ended_at.value_or(presence.last_message);
+    gone_for = AgeOf(noted, evidence);
+    if (noted <= evidence.now) since = noted;  // otherwise by our own clock
     if (presence.ended_at.has_value()) {
       limit = kSuccessorLimit;
     } else if (gone_for < kSilenceLimit) {
-      verdict.state = State::kConnected;
-      verdict.changes_in = kSilenceLimit - gone_for;
+      const bool is_young = std::chrono::abs(evidence.now - noted) < kSilenceLimit;
+      if (evidence.was_connected || evidence.seen_to_change || is_young) {
+        verdict.state = State::kConnected;
+        verdict.changes_in = kSilenceLimit - gone_for;
+        return verdict;
+      }
+      // Left behind by a replica that died, or told by a clock that is off: the next heartbeat would tell.
+      verdict.state = State::kLost;
+      verdict.lost_at = since;
+      verdict.changes_in = std::min<std::chrono::nanoseconds>(kSilenceLimit - gone_for, kSuccessorLimit);
       return verdict;
     }
   }
-  verdict.lost_at = std::min(since, evidence.now);
-  const std::chrono::nanoseconds wait =
-      std::max<std::chrono::nanoseconds>(limit - gone_for, kSilenceLimit - evidence.store_up_for);
+  verdict.lost_at = since;
+  std::chrono::nanoseconds wait = limit - gone_for;
+  // Any successor of a stream that was seen to end would have been seen, too, while the store was up.
+  const bool was_watched = evidence.seen_to_change && evidence.store_up_for >= evidence.unchanged_for;
+  if (!was_watched) wait = std::max<std::chrono::nanoseconds>(wait, kSilenceLimit - evidence.store_up_for);
   if (wait <= wait.zero()) {
     verdict.state = State::kLost;
     return verdict;
@@ -77,15 +87,15 @@ std::optional<Failure> FailureOf(const CollectorFindings& findings) {
     case State::kConnected:
       return std::nullopt;
     case State::kNever:
-      return Failure{false, "WaitingForCollector", "no collector has connected yet: " + findings.how_to_connect, true};
+      return Failure{false, std::string(kWaitingForCollector),
+                     "no collector has connected yet: " + findings.how_to_connect, true};
     case State::kLost:
       break;
   }
   std::string message = fmt::format("the collector is lost since {}", base::FormatSeconds(findings.verdict.lost_at));
   if (findings.presence.has_value()) {
     const store::Presence& presence = *findings.presence;
-    message += fmt::format(" ({}{})", Name(presence),
-                           presence.end_reason.empty() ? std::string() : ": " + Cut(presence.end_reason, kLongestText));
+    if (!presence.end_reason.empty()) message += fmt::format(" ({})", Cut(presence.end_reason, kLongestText));
   }
   message += ": check that it runs in the cluster and reaches the hub";
   return Failure{false, "CollectorLost", std::move(message), true};
@@ -95,54 +105,56 @@ void SetCollectorConditions(std::vector<runtime::Condition>& conditions, const C
                             std::int64_t generation, base::SystemTime now) {
   if (findings == nullptr) {
     for (const auto type : {kCollectorConnected, kCollectorConflict, kCollectorToken, kIngestLimited, kPullFallback}) {
-      Drop(conditions, type);
+      runtime::RemoveCondition(conditions, type);
     }
     return;
   }
   const std::optional<store::Presence>& presence = findings->presence;
   const bool is_connected = findings->verdict.state == State::kConnected;
   const auto put = [&](std::string_view type, bool status, std::string_view reason, std::string message) {
-    Put(conditions, type, status, reason, std::move(message), generation, now);
+    runtime::SetCondition(
+        conditions,
+        {std::string(type), status ? "True" : "False", generation, "", std::string(reason), std::move(message)}, now);
   };
 
   if (const auto failure = FailureOf(*findings); failure.has_value()) {
     put(kCollectorConnected, false, failure->reason, failure->message);
   } else if (presence.has_value()) {
     put(kCollectorConnected, true, "Connected",
-        fmt::format("collector {}{} is connected to {}", Name(*presence),
+        fmt::format("a collector{} is connected",
                     presence->version.empty() ? std::string()
-                                              : fmt::format(", version {},", Cut(presence->version, kLongestText)),
-                    presence->hub));
+                                              : fmt::format(" of version {}", Cut(presence->version, kLongestText))));
   } else {
     put(kCollectorConnected, true, "Connected",
         "the hub's store lost what it knew of the collector, which is expected to tell it again");
   }
 
-  if (presence.has_value() && presence->refused.has_value() && now - presence->refused->at < kConflictShown) {
+  if (presence.has_value() && presence->refused.has_value() && now - presence->refused->at < kConflictShown &&
+      !IsSame(*presence->refused, *presence)) {
     put(kCollectorConflict, true, "TwoCollectors",
         fmt::format("collector {} has the cluster, and {} from {} was kept out: two collectors use this cluster's name "
                     "and token; remove one",
                     Name(*presence), Cut(presence->refused->instance, kLongestText),
-                    Cut(presence->refused->peer, kLongestText)));
+                    Cut(std::string(HostOf(presence->refused->peer)), kLongestText)));
   } else {
-    Drop(conditions, kCollectorConflict);
+    runtime::RemoveCondition(conditions, kCollectorConflict);
   }
   if (!findings->token.ok()) {
     put(kCollectorToken, false, absl::IsPermissionDenied(findings->token) ? "Forbidden" : "CannotMakeSecret",
         "the token for the collector cannot be provided: " + Cut(base::Message(findings->token), kLongestText));
   } else {
-    Drop(conditions, kCollectorToken);
+    runtime::RemoveCondition(conditions, kCollectorToken);
   }
   if (is_connected && presence.has_value() && !presence->limited.empty()) {
     put(kIngestLimited, true, "LimitReached",
         "a limit of the hub holds data of the cluster back: " + Cut(presence->limited, kLongestText));
   } else {
-    Drop(conditions, kIngestLimited);
+    runtime::RemoveCondition(conditions, kIngestLimited);
   }
   if (findings->fallback.has_value()) {
     put(kPullFallback, findings->fallback->active, findings->fallback->reason, findings->fallback->message);
   } else {
-    Drop(conditions, kPullFallback);
+    runtime::RemoveCondition(conditions, kPullFallback);
   }
 }
 
@@ -154,9 +166,12 @@ json::Value CollectorStatus(const CollectorFindings* findings) {
   if (findings->presence.has_value()) {
     const store::Presence& presence = *findings->presence;
     status.Mutable("lastHeartbeat") = base::FormatSeconds(presence.last_message);
-    if (!presence.version.empty()) status.Mutable("version") = Cut(presence.version, kLongestText);
-    status.Mutable("hub") = presence.hub;
-    status.Mutable("instance") = presence.instance;
+    const auto put = [&status](const char* member, const std::string& text) {
+      if (!text.empty()) status.Mutable(member) = Cut(text, kLongestText);
+    };
+    put("version", presence.version);
+    put("hub", presence.hub);
+    put("instance", presence.instance);
   }
   return status;
 }

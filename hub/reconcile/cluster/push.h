@@ -17,14 +17,16 @@
 namespace clusterpulse::reconcile {
 
 inline constexpr std::string_view kCollectorConnected = "CollectorConnected";
+inline constexpr std::string_view kWaitingForCollector = "WaitingForCollector";  // its reason before the first one
 // Present while they apply.
 inline constexpr std::string_view kCollectorConflict = "CollectorConflict";  // two collectors use the cluster's name
 inline constexpr std::string_view kCollectorToken = "CollectorToken";        // False: its Secret cannot be made
 inline constexpr std::string_view kIngestLimited = "IngestLimited";          // a limit of the hub holds data back
 inline constexpr std::string_view kPullFallback = "PullFallback";  // the hub reads the cluster in the collector's place
 
-// A stream that is silent for so long counts as lost; one that ended, without a successor for so long.
-inline constexpr std::chrono::seconds kSilenceLimit{90}, kSuccessorLimit{15};
+using store::kSilenceLimit;
+// A stream that ended counts as lost without a successor for so long.
+inline constexpr std::chrono::seconds kSuccessorLimit{15};
 
 struct CollectorEvidence {
   std::optional<store::Presence> presence;
@@ -35,6 +37,8 @@ struct CollectorEvidence {
   std::chrono::nanoseconds store_up_for{};
   bool was_connected = false;  // as last said
   bool was_known = false;      // the status names a collector; then an absent presence was lost by the store
+  // The presence moved before our eyes: it is not only what a stream left behind that died long ago.
+  bool seen_to_change = false;
 };
 
 struct CollectorVerdict {
@@ -45,7 +49,8 @@ struct CollectorVerdict {
 };
 
 // Lost is only who was silent, or ended and was not replaced, long enough by the clock and before our eyes, with a
-// store that could be written all the while. Until that is certain it stays what it was.
+// store that could be written all the while. Until that is certain it stays what it was: a process that looks for the
+// first time takes neither a connection nor a loss back because of what was written before it looked.
 CollectorVerdict JudgeCollector(const CollectorEvidence& evidence);
 
 // The hub reads a cluster itself.

@@ -22,14 +22,18 @@ bool WasConnected(const std::vector<runtime::Condition>& conditions) {
 }
 
 // What a replica wrote of the stream; a change is a sign of life.
-auto Signs(const std::optional<store::Presence>& presence) {
-  return presence.has_value() ? std::tuple(presence->epoch, presence->last_message, presence->ended_at)
-                              : std::tuple(std::uint64_t{0}, base::SystemTime(), std::optional<base::SystemTime>());
+auto Signs(const store::CollectorState::Seen& seen) {
+  static const store::Presence kNone;
+  const store::Presence& presence = seen.presence.has_value() ? *seen.presence : kNone;
+  return std::tuple(presence.epoch, presence.ended_at, seen.beat_at,
+                    seen.record.has_value() ? seen.record->received_at : base::SystemTime());
 }
 
-bool HasData(const std::optional<store::PushRecord>& record) {
-  return record.has_value() && record->data_at != base::SystemTime{};
+base::SystemTime DataTime(const std::optional<store::PushRecord>& record) {
+  return record.has_value() ? record->data_at : base::SystemTime{};
 }
+
+bool HasData(const std::optional<store::PushRecord>& record) { return DataTime(record) != base::SystemTime{}; }
 
 }  // namespace
 
@@ -82,7 +86,9 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
 
   Findings findings = FindingsOf(pass);
   findings.collector = &found;
-  if (!pass.has_data() && cluster.push.seen.record.has_value()) {
+  // Not when the hub itself has read the cluster since.
+  const base::SystemTime data_at = cluster.push.data_at;
+  if (!pass.has_data() && cluster.push.seen.record.has_value() && data_at >= cluster.last_sync.value_or(data_at)) {
     findings.record = &*cluster.push.seen.record;
     findings.interval = findings.record->interval;
   }
@@ -95,22 +101,31 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
 
 absl::Status ClusterReconciler::LookAtCollector(Pass& pass) {
   Cluster::Push& push = pass.cluster.push;
-  // The writer first: what is then said under its epoch is fenced by any stream that comes after the rest was read.
-  ASSIGN_OR_RETURN(const store::StoredPosition position, deps_.collectors.ReadPosition(pass.name()));
+  // The writer first: what is then said counts only while nobody wrote since (StoreVerdict).
+  ASSIGN_OR_RETURN(store::StoredPosition position, deps_.collectors.ReadPosition(pass.name()));
   ASSIGN_OR_RETURN(store::CollectorState::Seen seen, deps_.collectors.Read(pass.name()));
   const base::SteadyTime steady = deps_.clock.Steady();
-  if (!push.looked || Signs(seen.presence) != Signs(push.seen.presence)) push.changed_at = steady;
+  const bool moved = Signs(seen) != Signs(push.seen);
+  if (!push.looked || moved) push.changed_at = steady;
+  push.seen_to_change |= push.looked && moved;
+  if (!push.looked || DataTime(seen.record) != DataTime(push.seen.record)) {
+    push.data_at = DataTime(seen.record);
+    push.data_seen_at = steady;
+  }
+  push.data_at = std::min(push.data_at, pass.now);  // data is never from the future
   push.was_known |=
       seen.presence.has_value() || !pass.connection.status["collectorStatus"]["lastHeartbeat"].StringOr().empty();
-  push.epoch = position.epoch;
+  push.position = std::move(position);
   push.seen = std::move(seen);
   push.looked = true;
-  push.verdict = JudgeCollector({push.seen.presence, pass.now, steady - push.changed_at, deps_.store_up_for(),
-                                 WasConnected(pass.cluster.conditions), push.was_known});
+  const CollectorVerdict before = std::exchange(
+      push.verdict, JudgeCollector({push.seen.presence, pass.now, steady - push.changed_at, deps_.store_up_for(),
+                                    WasConnected(pass.cluster.conditions), push.was_known, push.seen_to_change}));
+  // A loss that was said keeps its time: two clocks never run quite alike, and the message holds it.
+  if (!moved && before.state == State::kLost && before.lost_at <= pass.now) push.verdict.lost_at = before.lost_at;
   if (HasData(push.seen.record)) {
     pass.cluster.ever_reached = true;
-    const base::SystemTime data_at = std::min(push.seen.record->data_at, pass.now);
-    pass.cluster.last_sync = std::max(pass.cluster.last_sync.value_or(data_at), data_at);
+    pass.cluster.last_sync = std::max(pass.cluster.last_sync.value_or(push.data_at), push.data_at);
   }
   return absl::OkStatus();
 }
@@ -175,9 +190,9 @@ Evidence ClusterReconciler::PushEvidence(const Pass& pass, const CollectorFindin
   Evidence evidence = PullEvidence(pass);  // as last read by the hub itself, if at all
   evidence.failed_lists.clear();
   if (HasData(record)) {
-    const std::chrono::nanoseconds age = std::max(pass.now - record->data_at, base::SystemTime::duration::zero());
-    evidence.interval = record->interval;
+    const std::chrono::nanoseconds age = cluster.push.DataAge(pass.now, deps_.clock.Steady());
     if (!evidence.age.has_value() || age <= *evidence.age) {
+      evidence.interval = record->interval;
       evidence.facts = record->facts;
       evidence.age = age;
     }
@@ -195,20 +210,21 @@ Evidence ClusterReconciler::PushEvidence(const Pass& pass, const CollectorFindin
 bool ClusterReconciler::StreamSpeaks(const Pass& pass) const {
   const Cluster::Push& push = pass.cluster.push;
   return !pass.failure.has_value() && push.verdict.state == State::kConnected && HasData(push.seen.record) &&
-         !IsStale(pass.now - push.seen.record->data_at, push.seen.record->interval);
+         !IsStale(push.DataAge(pass.now, deps_.clock.Steady()), push.seen.record->interval);
 }
 
+// As decided from what was read: whoever wrote since knows better, be it a batch or a stream that registered.
 absl::Status ClusterReconciler::StoreVerdict(Pass& pass) {
   Cluster& cluster = pass.cluster;
+  const store::StoredPosition& read = cluster.push.position;
   const auto own = cluster.writers.find(store::WriterRole::kData);
-  std::uint64_t epoch = own != cluster.writers.end() && own->second.epoch != 0 ? own->second.epoch : cluster.push.epoch;
-  if (epoch == 0) {
-    ASSIGN_OR_RETURN(epoch, deps_.store.AcquireEpoch(pass.name()));
-  }
+  const bool is_own = own != cluster.writers.end() && own->second.epoch != 0;
+  const store::WriterPosition position{
+      pass.name(),     is_own ? own->second.epoch : read.epoch, read.instance, read.state_seq, store::WriterRole::kData,
+      /*as_read=*/true};
   const std::chrono::seconds interval = pass.judgement.timing.interval;
   ASSIGN_OR_RETURN(const store::ApplyResult result,
-                   deps_.store.Apply({pass.name(), epoch, {}, 0, store::WriterRole::kData}, {},
-                                     {pass.verdict.health, pass.verdict.message},
+                   deps_.store.Apply(position, {}, {pass.verdict.health, pass.verdict.message},
                                      {interval, std::max(interval, options_.operator_interval)}, EventsOf(pass)));
   pass.stream_came = result == store::ApplyResult::kFenced;
   return absl::OkStatus();
@@ -221,7 +237,7 @@ std::chrono::milliseconds ClusterReconciler::NextPushRun(const Pass& pass) const
   if (push.verdict.changes_in.has_value()) no_later(*push.verdict.changes_in);
   if (const auto due = FallbackDue(pass); due.has_value() && *due > pass.now) no_later(*due - pass.now);
   if (StreamSpeaks(pass)) {
-    no_later(push.seen.record->data_at + kFreshIntervals * push.seen.record->interval - pass.now);
+    no_later(kFreshIntervals * push.seen.record->interval - push.DataAge(pass.now, deps_.clock.Steady()));
   }
   if (pass.breaker_opens_in.has_value()) no_later(*pass.breaker_opens_in);
   const double jitter = 1 + kJitter * deps_.random.Uniform();

@@ -15,6 +15,9 @@ bool Equal(const TokenDigest& a, const TokenDigest& b);
 // Lower-case hexadecimal of the first `bytes`; for naming public content.
 std::string Hex(const TokenDigest& digest, std::size_t bytes);
 
+// Without the blanks and line ends around it that files and editors add.
+std::string_view Trim(std::string_view text);
+
 // 256 random bits of the system's generator as base64url without padding: 43 characters.
 std::string NewToken();
 

@@ -18,13 +18,6 @@ constexpr std::string_view kFieldManager = "clusterpulse-hub";
 
 std::string Base64(std::string_view text) { return absl::Base64Escape(absl::string_view(text.data(), text.size())); }
 
-std::string_view Trim(std::string_view text) {
-  constexpr std::string_view kBlank = " \t\r\n";
-  const auto first = text.find_first_not_of(kBlank);
-  return first == std::string_view::npos ? std::string_view()
-                                         : text.substr(first, text.find_last_not_of(kBlank) - first + 1);
-}
-
 // The members that make a Secret one of ours, with a fresh token.
 Value Content(const ClusterConnection& connection, bool was_used) {
   Value object;

@@ -7,6 +7,9 @@
 #include <thread>
 
 #include <catch2/catch.hpp>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <zlib.h>
 
 #include "common/base/status.h"
@@ -132,6 +135,44 @@ TEST_CASE("connections are reused, and at most the given number is kept") {
   CHECK(server.connections() == 2);
   for (int i = 0; i < 3; ++i) CHECK(Get(*client).status.ok());
   CHECK(server.connections() == 2);
+}
+
+// This process's socket to a port of this host.
+int SocketTo(int port) {
+  for (int fd = 3; fd < 1024; ++fd) {
+    sockaddr_in peer{};
+    socklen_t size = sizeof peer;
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 && peer.sin_family == AF_INET &&
+        ntohs(peer.sin_port) == port) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+TEST_CASE("a server that vanished is noticed in half a minute") {
+  RawServer server([](Connection& c, int) {
+    while (!c.ReadRequest().empty()) c.Answer("{}");
+  });
+  const auto client = MakeClient(server.url());
+  REQUIRE(Get(*client).status.ok());
+  const int socket = SocketTo(client->base_url().port);
+  REQUIRE(socket >= 0);
+  struct Case {
+    std::string name;
+    int level, option, value;
+  };
+  const std::vector<Case> cases = {{"keepalive", SOL_SOCKET, SO_KEEPALIVE, 1},
+                                   {"first probe after", IPPROTO_TCP, TCP_KEEPIDLE, 15},
+                                   {"between probes", IPPROTO_TCP, TCP_KEEPINTVL, 5},
+                                   {"ms without an answer", IPPROTO_TCP, TCP_USER_TIMEOUT, 30000}};
+  for (const Case& c : cases) {
+    CAPTURE(c.name);
+    int value = 0;
+    socklen_t size = sizeof value;
+    CHECK(getsockopt(socket, c.level, c.option, &value, &size) == 0);
+    CHECK(value == c.value);
+  }
 }
 
 TEST_CASE("a connection beyond its idle age is not used again") {

@@ -110,6 +110,31 @@ TEST_CASE("parts that stop coming are given up") {
   CHECK(!stream.ended());
 }
 
+TEST_CASE("parts that the hub itself does not read are waited for") {
+  TestHub hub;
+  hub.AddCluster(kCluster, {.max_bytes_per_second = 10000});
+  TestStream& stream = hub.ConnectDelivery();
+  std::uint32_t part = 0;
+  while (stream.reading()) {
+    model::Batch batch = Part(1, part++, 5, {"n" + std::to_string(part)});
+    batch.snapshot.nodes->front().os_image = std::string(1300000, 'x');
+    hub.Send(stream, batch);
+  }
+  REQUIRE(part == 4);
+  int held = 0;
+  for (; !stream.reading(); ++held) hub.Pass(1s);
+  CHECK(held > 90);
+  hub.Pass(59s);
+  SECTION("the last comes in time") {
+    hub.Send(stream, Part(1, 4, 5, {"last"}));
+    CHECK(hub.Applied() == Seqs{1});
+  }
+  SECTION("it does not") {
+    hub.Pass(2s);
+    CHECK(Rejected(hub, stream) == std::vector<model::Rejection>{{1, "its parts stopped coming"}});
+  }
+}
+
 TEST_CASE("parts beyond 32 MiB are given up") {
   TestHub hub;
   TestStream& stream = hub.ConnectDelivery();

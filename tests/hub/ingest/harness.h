@@ -117,8 +117,9 @@ class TestStream {
 
 class TestHub {
  public:
-  explicit TestHub(std::int64_t max_in_flight = std::int64_t{256} << 20) {
+  explicit TestHub(std::int64_t max_in_flight = std::int64_t{256} << 20, std::size_t max_unregistered = 2000) {
     pool_options_.max_in_flight = max_in_flight;
+    pool_options_.max_unregistered = max_unregistered;
     pool = std::make_unique<StreamPool>(
         pool_options_, StreamPool::Dependencies{clusters, authenticator, data, clock, random, &registry}, log);
     AddCluster(kCluster);

@@ -80,6 +80,15 @@ TEST_CASE("what people wait for is written at once, at most every second") {
   hub.Send(stream, model::Heartbeat{.degraded = "cannot list pods"});
   hub.Pass(1s);
   CHECK(hub.Presence().degraded == "cannot list pods");
+
+  // What a collector cannot read does not become readable by connecting again.
+  TestStream& again = hub.ConnectDelivery();
+  CHECK(hub.Presence().degraded == "cannot list pods");
+  hub.Send(again, model::Heartbeat{});
+  hub.Pass(3s);
+  CHECK(hub.Presence().degraded.empty());
+  hub.ConnectDelivery("inst-b");
+  CHECK(hub.Presence().degraded.empty());
 }
 
 TEST_CASE("the interval is what the collector said last") {

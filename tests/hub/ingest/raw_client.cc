@@ -102,7 +102,8 @@ struct RawClient::State final : public grpc::ClientBidiReactor<grpc::ByteBuffer,
 };
 
 RawClient::RawClient(const ClientOptions& options, const std::string& bearer) : state_(std::make_unique<State>()) {
-  state_->channel = MakeChannel(options);
+  state_->channel =
+      options.same_connection != nullptr ? options.same_connection->state_->channel : MakeChannel(options);
   if (!bearer.empty()) state_->context.AddMetadata("authorization", "Bearer " + bearer);
   grpc::GenericStub stub(state_->channel);
   stub.PrepareBidiStreamingCall(&state_->context, std::string(wire::kConnectMethod), {}, state_.get());

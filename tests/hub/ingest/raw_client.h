@@ -12,12 +12,15 @@
 
 namespace clusterpulse::testing {
 
+class RawClient;
+
 // How a client reaches the server.
 struct ClientOptions {
   std::string target;  // "localhost:PORT"
   std::string ca_pem;  // empty: no TLS
   bool compressed = false;
   std::chrono::milliseconds keepalive_time{30000}, keepalive_timeout{10000};
+  const RawClient* same_connection = nullptr;  // borrowed while the client is made; the rest is then that one's
 };
 
 // One stream to the ingester over real gRPC, with messages as bytes. Every call waits at most `kLimit`. Confined to one
@@ -26,7 +29,7 @@ class RawClient {
  public:
   static constexpr std::chrono::seconds kLimit{20};
 
-  // A connection of its own.
+  // A connection of its own, unless the options say otherwise.
   explicit RawClient(const ClientOptions& options, const std::string& bearer = "");
   ~RawClient();  // cancels
   RawClient(const RawClient&) = delete;

@@ -168,6 +168,92 @@ TEST_CASE("how a stream ended is remembered") {
   CHECK(hub.pool->size() == 0);
 }
 
+TEST_CASE("a registration whose stream has ended takes nothing from anybody") {
+  TestHub hub;
+  TestStream& holder = hub.ConnectDelivery("inst-a", "10.0.0.1:4000");
+  const std::uint64_t epoch = hub.State().epoch;
+  const int calls = hub.data.calls();
+  TestStream& stream = hub.Open("10.0.0.2:4000");
+  REQUIRE(stream.peer->TakeRead());
+  stream.stream->OnMessage(wire::Encode(DeliveryRegistration("inst-a")));
+  REQUIRE(hub.pool->RunOnce());  // the session's step; its job waits
+  stream.stream->OnGone();
+  hub.Run();
+  CHECK(hub.State().epoch == epoch);
+  CHECK(hub.data.calls() == calls);
+  CHECK(!holder.ended());
+  CHECK(hub.pool->size() == 1);
+  CHECK(hub.Count("registrations_total", {"result"}, "withdrawn") == 1);
+}
+
+TEST_CASE("a credential that memory does not know of is verified, and the stream lives while it is good") {
+  TestHub hub;
+  TestStream& stream = hub.ConnectDelivery();
+  hub.authenticator.SetRemembers(false);
+  const int calls = hub.authenticator.calls();
+  hub.pool->Recheck(kCluster);
+  hub.Run();
+  CHECK(hub.authenticator.calls() == calls + 1);
+  CHECK(!stream.ended());
+  SECTION("it is still good, every time") {
+    hub.Pass(300s);
+    CHECK(hub.authenticator.calls() == calls + 11);
+    CHECK(!stream.ended());
+  }
+  SECTION("it cannot be told now") {
+    hub.authenticator.Fail(absl::UnavailableError("down"));
+    hub.Pass(300s);
+    CHECK(!stream.ended());
+    hub.authenticator.Fail(absl::OkStatus());
+    hub.authenticator.Put(kCluster, "new");
+    hub.Pass(31s);
+    CHECK(stream.code() == StatusCode::kUnauthenticated);
+  }
+  SECTION("it was replaced") {
+    hub.authenticator.Put(kCluster, "new");
+    hub.Pass(31s);
+    CHECK(stream.code() == StatusCode::kUnauthenticated);
+    CHECK(stream.text() == "the credential was not accepted");
+  }
+  SECTION("it was replaced while the store is down") {
+    hub.data.Fail(absl::UnavailableError("down"));
+    hub.Send(stream, MakeBatch(1));
+    hub.authenticator.Put(kCluster, "new");
+    hub.Pass(36s);
+    CHECK(stream.code() == StatusCode::kUnauthenticated);
+  }
+}
+
+TEST_CASE("a job that throws ends its stream and no other") {
+  TestHub hub;
+  hub.AddCluster("other");
+  TestStream& other = hub.Connect(DeliveryRegistration("inst-b", "other"));
+  TestStream& stream = hub.Open();
+  SECTION("the admission") {
+    hub.data.ThrowNext();
+    hub.Send(stream, DeliveryRegistration());
+  }
+  SECTION("the admission, at its end") {
+    hub.data.OnPresence([&](const store::Presence&) {
+      hub.data.OnPresence({});
+      throw std::bad_alloc();
+    });
+    hub.Send(stream, DeliveryRegistration());
+    CHECK(!hub.pool->Has(kCluster, hub.State().epoch));
+  }
+  SECTION("a batch") {
+    hub.Send(stream, DeliveryRegistration());
+    hub.data.ThrowNext();
+    hub.Send(stream, MakeBatch(1));
+    CHECK(hub.Presence().end_reason == "the hub failed");
+  }
+  CHECK(stream.code() == StatusCode::kInternal);
+  CHECK(hub.pool->size() == 1);
+  CHECK(!other.ended());
+  hub.Send(hub.ConnectDelivery(), MakeBatch(1));
+  CHECK(hub.Applied() == std::vector<std::uint64_t>{1});
+}
+
 TEST_CASE("a stream that ends while its registration is decided leaves nothing behind") {
   TestHub hub;
   TestStream& stream = hub.Open();

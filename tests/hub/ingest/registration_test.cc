@@ -20,6 +20,7 @@ TEST_CASE("what is no registration ends a stream that has none") {
   model::Registration nameless = UpstreamRegistration();
   nameless.cluster.clear();
   model::Registration no_instance = DeliveryRegistration("");
+  const model::Registration long_name = UpstreamRegistration(std::string(257, 'a'));
   struct Case {
     std::string name, bytes;
     StatusCode code;
@@ -33,6 +34,10 @@ TEST_CASE("what is no registration ends a stream that has none") {
        "config report received before registration"},
       {"no name", wire::Encode(nameless), StatusCode::kInvalidArgument, "register: cluster_name is required"},
       {"no instance", wire::Encode(no_instance), StatusCode::kInvalidArgument, "register: instance is required"},
+      {"a name that is too long", wire::Encode(long_name), StatusCode::kInvalidArgument,
+       "cluster_name has 257 bytes, more than 256"},
+      {"more than a registration can have", wire::Encode(LargeBatch(1, 64 << 10)), StatusCode::kResourceExhausted,
+       "more than 65536 bytes received before registration"},
       {"no message", "\xff\xff\xff", StatusCode::kInvalidArgument, "the bytes are no message of this protocol"},
   };
   for (const Case& c : cases) {
@@ -95,7 +100,7 @@ TEST_CASE("the token is in the metadata, in the registration, or the same in bot
 
 TEST_CASE("an unknown cluster gets the words of a wrong token") {
   TestHub hub;
-  const std::string name = GENERATE(as<std::string>(), "nowhere", "not a name!", std::string(70000, 'a'));
+  const std::string name = GENERATE(as<std::string>(), "nowhere", "not a name!", std::string(253, 'a'));
   TestStream& stream = hub.Connect(DeliveryRegistration("inst-a", name));
   CHECK(stream.code() == StatusCode::kUnauthenticated);
   CHECK(stream.text() == "the credential was not accepted");
@@ -174,6 +179,42 @@ TEST_CASE("the hub takes so many streams and no more") {
   CHECK(pool.Accept("a:1", "", std::make_shared<FakePeer>()).ok());
   CHECK(pool.Accept("a:2", "", std::make_shared<FakePeer>()).ok());
   CHECK(pool.Accept("a:3", "", std::make_shared<FakePeer>()).status().code() == StatusCode::kUnavailable);
+}
+
+TEST_CASE("those that nobody has let in take no place of those that are") {
+  TestHub hub(std::int64_t{256} << 20, 2);
+  hub.ConnectDelivery();
+  TestStream& first = hub.Open("a:1");
+  hub.Open("a:2");
+  const auto accept = [&] { return hub.pool->Accept("a:3", "", std::make_shared<FakePeer>()).status().code(); };
+  CHECK(accept() == StatusCode::kUnavailable);
+  SECTION("one is let in") {
+    hub.AddCluster("other");
+    hub.Send(first, DeliveryRegistration("inst-b", "other"));
+    CHECK(!first.ended());
+  }
+  SECTION("one goes") { hub.Gone(first); }
+  SECTION("one is refused") { hub.Send(first, wire::Encode(model::Heartbeat{})); }
+  CHECK(accept() == StatusCode::kOk);
+  CHECK(accept() == StatusCode::kUnavailable);
+}
+
+TEST_CASE("the log names the cluster that was asked for, and an error only where there is one") {
+  TestHub hub;
+  hub.authenticator.Put(kCluster, "another");
+  hub.Connect(DeliveryRegistration());
+  REQUIRE(hub.lines.size() == 2);
+  for (const std::string& line : hub.lines) {
+    CAPTURE(line);
+    CHECK(line.find("\"cluster\":\"harbour-7\"") != std::string::npos);
+  }
+  CHECK(hub.lines[0].find("\"error\":\"wrong token\"") != std::string::npos);
+  hub.lines.clear();
+  hub.authenticator.Put(kCluster, kToken);
+  hub.Connect(DeliveryRegistration());
+  REQUIRE(hub.lines.size() == 1);
+  CHECK(hub.lines[0].find("collector registered") != std::string::npos);
+  CHECK(hub.lines[0].find("error") == std::string::npos);
 }
 
 TEST_CASE("what peers trigger is logged a few times a second, and the rest counted") {

@@ -74,11 +74,14 @@ TEST_CASE("whether a stream lives that another replica, or this one before a res
     bool ended, is_protected;
     StatusCode code;
     bool superseded;
+    std::chrono::seconds protected_at = -60s;  // from now
   };
   const std::vector<Case> cases = {
       {"alive there", "hub-2", 10s, false, false, StatusCode::kOk, true},
       {"alive and protected there", "hub-2", 10s, false, true, StatusCode::kAlreadyExists, false},
       {"clock of that replica ahead", "hub-2", -20s, false, true, StatusCode::kAlreadyExists, false},
+      {"protected by a clock that is a bit ahead", "hub-2", 10s, false, true, StatusCode::kAlreadyExists, false, 60s},
+      {"protected by a clock that is far ahead", "hub-2", 10s, false, true, StatusCode::kOk, true, 1h},
       {"silent there", "hub-2", 91s, false, true, StatusCode::kOk, false},
       {"ended there", "hub-2", 10s, true, true, StatusCode::kOk, false},
       {"said to be here, and is not", "hub-1", 10s, false, true, StatusCode::kOk, false},
@@ -93,7 +96,7 @@ TEST_CASE("whether a stream lives that another replica, or this one before a res
       other.epoch = 77;
       other.last_message = hub.clock.Now() - c.silent;
       if (c.ended) other.ended_at = hub.clock.Now();
-      if (c.is_protected) other.superseded = store::Presence::Rival{"inst-a", "x:1", hub.clock.Now() - 60s};
+      if (c.is_protected) other.superseded = store::Presence::Rival{"inst-a", "x:1", hub.clock.Now() + c.protected_at};
       hub.data.SetPresence(kCluster, other);
       TestStream& stream = hub.Connect(DeliveryRegistration("inst-a"));
       if (c.code == StatusCode::kOk) {
@@ -182,6 +185,27 @@ TEST_CASE("a collector whose state was lost comes back with all of it") {
   TestStream& again = hub.ConnectDelivery();
   hub.Send(again, MakeBatch(3));
   CHECK(hub.Applied() == std::vector<std::uint64_t>{3});
+}
+
+TEST_CASE("a presence that can be read is of a stream that can be found") {
+  TestHub hub;
+  bool seen = false, found = false;
+  hub.data.OnPresence([&](const store::Presence& presence) {
+    seen = true;
+    found = hub.pool->Has(kCluster, presence.epoch);
+  });
+  hub.ConnectDelivery();
+  CHECK(seen);
+  CHECK(found);
+}
+
+TEST_CASE("who could not be announced holds nothing") {
+  TestHub hub;
+  hub.data.OnPresence([&](const store::Presence&) { hub.data.Fail(absl::UnavailableError("down")); });
+  TestStream& stream = hub.Connect(DeliveryRegistration());
+  CHECK(stream.code() == StatusCode::kUnavailable);
+  CHECK(!hub.pool->Has(kCluster, hub.State().epoch));
+  CHECK(hub.pool->size() == 0);
 }
 
 TEST_CASE("of two that register at once one gets the cluster") {

@@ -4,6 +4,9 @@
 #include <thread>
 
 #include <catch2/catch.hpp>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/base/random.h"
 #include "common/base/thread.h"
@@ -345,6 +348,81 @@ TEST_CASE("a peer that is cut off without a word is noticed by keepalive") {
   CHECK(hub.data.Get("c").presence->end_reason == "the connection was lost");
 }
 
+// A bare TCP connection to the hub.
+class Tcp {
+ public:
+  explicit Tcp(int port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    REQUIRE(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    const timeval limit{.tv_sec = 20, .tv_usec = 0};
+    REQUIRE(setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+  }
+  ~Tcp() { close(fd_); }
+  void Send(std::string_view bytes) { REQUIRE(send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) > 0); }
+  // Whether the hub ends it in time.
+  bool Ends() {
+    char bytes[1024];
+    ssize_t got = 0;
+    do {
+      got = recv(fd_, bytes, sizeof bytes, 0);
+    } while (got > 0);
+    return got == 0 || errno == ECONNRESET;
+  }
+
+ private:
+  const int fd_;
+};
+
+TEST_CASE("connections that come to nothing are ended") {
+  SECTION("no handshake") {
+    Hub hub([](Ingester::Options& options) { options.handshake_limit = 300ms; });
+    CHECK(Tcp(hub.ingester->port()).Ends());
+  }
+  SECTION("no call") {
+    Hub hub([](Ingester::Options& options) { options.idle_limit = 300ms; }, false);
+    const auto stream = hub.Connect();
+    Tcp idle(hub.ingester->port());
+    // Preface and empty SETTINGS.
+    idle.Send(std::string_view("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33));
+    CHECK(idle.Ends());
+    // One with a call is not.
+    REQUIRE(stream->Send(Batch("c", 1)));
+    CHECK(stream->Await<model::DeliveryAck>().has_value());
+  }
+}
+
+TEST_CASE("a connection has at most 16 calls") {
+  Hub hub;
+  std::vector<std::unique_ptr<RawClient>> streams;
+  streams.push_back(std::make_unique<RawClient>(hub.client));
+  REQUIRE(streams[0]->Send(std::string()));
+  ClientOptions same = hub.client;
+  same.same_connection = streams[0].get();
+  for (int i = 0; i < 24; ++i) streams.push_back(std::make_unique<RawClient>(same));
+  REQUIRE(Eventually(10s, [&] { return hub.Streams("unregistered") == 16; }));
+  // Another one is not kept out.
+  const auto other = hub.Connect();
+  REQUIRE(other->Send(Batch("c", 1)));
+  CHECK(other->Await<model::DeliveryAck>().has_value());
+  CHECK(hub.Streams("unregistered") == 16);
+}
+
+TEST_CASE("those that register nothing keep nobody out for long") {
+  Hub hub([](Ingester::Options& options) { options.max_unregistered = 2; });
+  RawClient first(hub.client), second(hub.client);
+  REQUIRE(first.Send(std::string()));
+  REQUIRE(second.Send(std::string()));
+  RawClient third(hub.client);
+  (void)third.Send(Registration("c"));
+  CHECK(third.Finish().code() == StatusCode::kUnavailable);
+  first.Cancel();
+  REQUIRE(Eventually(10s, [&] { return hub.Streams("unregistered") == 1; }));
+  CHECK(hub.Connect() != nullptr);
+}
+
 TEST_CASE("a peer that does not read is ended, and disturbs nobody") {
   Hub hub([](Ingester::Options& options) { options.write_limit = 500ms; });
   hub.AddCluster("slow", std::vector<std::string>(8, std::string(kMiB, 'x')));
@@ -362,7 +440,11 @@ TEST_CASE("a peer that does not read is ended, and disturbs nobody") {
 
 TEST_CASE("two hundred collectors connect at once") {
   constexpr int kCollectors = 200, kThreads = 8;
-  Hub hub;
+  // With hardly more memory for gRPC than it needs for so many.
+  Hub hub([](Ingester::Options& options) {
+    options.max_streams = kCollectors;
+    options.max_in_flight = 2 * kMiB;
+  });
   for (int i = 0; i < kCollectors; ++i) hub.AddCluster("c" + std::to_string(i));
   std::atomic<int> welcomed = 0, applied = 0;
   std::vector<std::jthread> threads;

@@ -115,6 +115,15 @@ class Collector final : public StreamPeer {
   std::optional<absl::Status> finished_ ABSL_GUARDED_BY(mu_);
 };
 
+bool Until(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 struct Replica {
   explicit Replica(int store_workers = 4)
       : pool({.hub = "hub-1", .workers = 3, .store_workers = store_workers},
@@ -221,16 +230,8 @@ TEST_CASE("a store that hangs takes its own workers and no stream's life") {
   std::vector<std::shared_ptr<FakePeer>> peers;
   std::vector<std::shared_ptr<Stream>> streams;
   REQUIRE(hub.pool.Start().ok());
-  const auto until = [](const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
-    while (!condition()) {
-      if (std::chrono::steady_clock::now() > deadline) return false;
-      std::this_thread::yield();
-    }
-    return true;
-  };
   const auto send = [&](std::size_t i, const auto& message) {
-    const bool is_read = until([&] { return peers[i]->TakeRead(); });
+    const bool is_read = Until([&] { return peers[i]->TakeRead(); });
     if (is_read) streams[i]->OnMessage(wire::Encode(message));
     return is_read;
   };
@@ -240,13 +241,13 @@ TEST_CASE("a store that hangs takes its own workers and no stream's life") {
     peers.push_back(std::make_shared<FakePeer>());
     streams.push_back(hub.pool.Accept("10.0.0.1:1", "", peers.back()).value());
     REQUIRE(send(i, DeliveryRegistration("inst", name)));
-    REQUIRE(until([&] { return peers[i]->TakeWritten(); }));
+    REQUIRE(Until([&] { return peers[i]->TakeWritten(); }));
     streams[i]->OnWritten();
   }
 
   hub.data.Hang();
   for (std::size_t i = 0; i < kClusters; ++i) REQUIRE(send(i, MakeBatch(1, {"n1"}, "c" + std::to_string(i))));
-  REQUIRE(until([&] { return hub.data.waiting() == 2; }));
+  REQUIRE(Until([&] { return hub.data.waiting() == 2; }));
   // Every stream is read on, and a new one that cannot be let in yet is taken too.
   for (int round = 0; round < 3; ++round) {
     for (std::size_t i = 0; i < kClusters; ++i) REQUIRE(send(i, model::Heartbeat{}));
@@ -254,16 +255,34 @@ TEST_CASE("a store that hangs takes its own workers and no stream's life") {
   peers.push_back(std::make_shared<FakePeer>());
   streams.push_back(hub.pool.Accept("10.0.0.1:1", "", peers.back()).value());
   REQUIRE(send(kClusters, MakeBatch(1)));
-  REQUIRE(until([&] { return peers.back()->finished().has_value(); }));
+  REQUIRE(Until([&] { return peers.back()->finished().has_value(); }));
   CHECK(peers.back()->finished()->code() == absl::StatusCode::kFailedPrecondition);
   CHECK(hub.data.waiting() == 2);
 
   hub.data.Resume();
   for (std::size_t i = 0; i < kClusters; ++i) {
     CAPTURE(i);
-    CHECK(until([&] { return hub.data.Get("c" + std::to_string(i)).applied.size() == 1; }));
+    CHECK(Until([&] { return hub.data.Get("c" + std::to_string(i)).applied.size() == 1; }));
     CHECK(!peers[i]->finished());
   }
+}
+
+TEST_CASE("a registration is given up as soon as its stream ends, also while the store hangs") {
+  Replica hub;
+  hub.AddCluster("c");
+  REQUIRE(hub.pool.Start().ok());
+  const auto peer = std::make_shared<FakePeer>();
+  const auto stream = hub.pool.Accept("10.0.0.1:1", "", peer).value();
+  REQUIRE(Until([&] { return peer->TakeRead(); }));
+  hub.data.Hang();
+  stream->OnMessage(wire::Encode(DeliveryRegistration("inst", "c")));
+  REQUIRE(Until([&] { return hub.data.waiting() == 1; }));
+  stream->OnGone();
+  REQUIRE(Until([&] { return peer->finished().has_value(); }));
+  stream->OnClosed();
+  hub.data.Resume();
+  CHECK(Until([&] { return hub.pool.size() == 0; }));
+  CHECK(hub.data.Get("c").epoch == 0);
 }
 
 TEST_CASE("streams that end while everything runs leave nothing") {

@@ -139,6 +139,22 @@ TEST_CASE("another endpoint: what was pushed is dropped with the data") {
   CHECK_FALSE(hub.state.ReadRecord("c")->has_value());
 }
 
+TEST_CASE("what a collector left goes with the mode, by the writer alone") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.Apply({"c", epoch, "i", 1}) == ApplyResult::kApplied);
+  REQUIRE(hub.state.PutPresence("c", hub.Connected(epoch), false).ok());
+  REQUIRE(hub.state.NoteRefused("c", {}).ok());
+  const std::uint64_t puller = hub.TakeOver();
+  CHECK(*hub.state.Drop({"c", epoch, "", 0}) == ApplyResult::kFenced);
+  CHECK(hub.state.Read("c")->presence.has_value());
+  CHECK(*hub.state.Drop({"c", puller, "p", 1}) == ApplyResult::kApplied);
+  CHECK_FALSE(hub.state.Read("c")->presence.has_value());
+  CHECK_FALSE(hub.state.ReadRecord("c")->has_value());
+  CHECK_FALSE(hub.store->Get(keys::CollectorRefused("c"))->has_value());
+  CHECK(hub.store->Get("cluster:c:status")->has_value());
+}
+
 TEST_CASE("hints name the cluster, and only when asked for and when the write counted") {
   Hub hub;
   base::Mutex mu;

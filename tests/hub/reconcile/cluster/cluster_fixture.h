@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <absl/strings/escaping.h>
@@ -36,11 +37,14 @@ class CuttableStore final : public store::StateStore {
   // So many Apply calls for data (for the spec) meet a newer writer first.
   std::atomic<int> fence_next = 0, fence_spec_next = 0;
   std::atomic<int> epochs = 0, spec_epochs = 0, applies = 0, commits = 0;
+  // What others do right before the next call by which data is written, or its writer changed.
+  std::function<void()> before_data;
 
   absl::StatusOr<store::ApplyResult> Apply(const store::WriterPosition& p,
                                            const std::vector<store::Write>& w) override {
     RETURN_IF_ERROR(Way());
     const bool is_data = p.role == store::WriterRole::kData;
+    if (is_data) Interfere();
     if (is_data) ++applies;
     if (std::atomic<int>& fence = is_data ? fence_next : fence_spec_next; fence > 0) {
       --fence;
@@ -55,6 +59,7 @@ class CuttableStore final : public store::StateStore {
   }
   absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& c, store::WriterRole role, std::int64_t now) override {
     RETURN_IF_ERROR(Way());
+    if (role == store::WriterRole::kData) Interfere();
     ++(role == store::WriterRole::kData ? epochs : spec_epochs);
     return inner_.AcquireEpoch(c, role, now);
   }
@@ -101,6 +106,9 @@ class CuttableStore final : public store::StateStore {
   absl::Status Ping() override { return Way(); }
 
  private:
+  void Interfere() {
+    if (const auto act = std::exchange(before_data, nullptr)) act();
+  }
   absl::Status Way() const { return down ? absl::UnavailableError("redis: connection refused") : absl::OkStatus(); }
 
   store::StateStore& inner_;
@@ -193,6 +201,7 @@ class Fleet : public KubeClientFactory {
     const auto result = TryReconcile(name);
     INFO(base::Message(result.status()));
     REQUIRE(result.ok());
+    if (Exists(name)) CHECK(EmptyTexts(Status(name)) == "");
     return *result;
   }
   absl::StatusOr<runtime::Result> TryReconcile(const std::string& name) {
@@ -249,6 +258,13 @@ class Fleet : public KubeClientFactory {
   std::string Phase(const std::string& name) { return std::string(Status(name)["phase"].StringOr()); }
   std::string Health(const std::string& name) { return std::string(Status(name)["health"].StringOr()); }
   std::string Message(const std::string& name) { return std::string(Status(name)["message"].StringOr()); }
+  // Where an empty text stands, which formats, enums and minLength of the schema refuse; empty: nowhere.
+  static std::string EmptyTexts(const json::Value& value, const std::string& path = "status") {
+    std::string found = value.IsString() && value.StringOr().empty() ? path + " " : "";
+    for (const auto& [member, inner] : value.members()) found += EmptyTexts(inner, path + "." + member);
+    for (const json::Value& inner : value.items()) found += EmptyTexts(inner, path + "[]");
+    return found;
+  }
   // "True/Connected"; empty when absent.
   std::string Condition(const std::string& name, std::string_view type) {
     const json::Value status = Status(name);

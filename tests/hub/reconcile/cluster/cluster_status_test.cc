@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "common/base/testing/manual_clock.h"
+#include "tests/hub/reconcile/cluster/cluster_fixture.h"
 
 namespace clusterpulse::reconcile {
 namespace {
@@ -97,6 +98,28 @@ TEST_CASE("conditions survive JSON, and what is not a condition is left out") {
   CHECK(ConditionsFromJson(json::Value("text")).empty());
 }
 
+TEST_CASE("a condition that the schema refuses is not carried on") {
+  struct Case {
+    const char* name;
+    void (*spoil)(runtime::Condition&);
+  };
+  const Case cases[] = {
+      {"no status", [](runtime::Condition& c) { c.status.clear(); }},
+      {"no reason", [](runtime::Condition& c) { c.reason.clear(); }},
+      {"no time", [](runtime::Condition& c) { c.last_transition_time.clear(); }},
+      {"a time that is none", [](runtime::Condition& c) { c.last_transition_time = "yesterday"; }},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.name);
+    runtime::Condition good = Make("Custom", "True", "Other");
+    good.last_transition_time = "2031-04-05T06:07:08Z";
+    runtime::Condition bad = Make(kReady, "True", "Connected");
+    bad.last_transition_time = good.last_transition_time;
+    c.spoil(bad);
+    CHECK(ConditionsFromJson(ConditionsToJson({bad, good})) == std::vector{good});
+  }
+}
+
 TEST_CASE("conditions of other owners stay, ours that no longer apply go") {
   base::ManualClock clock;
   std::vector<runtime::Condition> before = {Make("Custom", "True", "Other"),
@@ -123,6 +146,63 @@ TEST_CASE("data counts as fresh for three intervals") {
     const auto conditions = NextConditions({}, findings, clock.Now());
     CHECK(runtime::FindCondition(conditions, kDataFresh)->status == status);
   }
+}
+
+TEST_CASE("no text of the status is ever empty, however little is known") {
+  const base::SystemTime now = base::ManualClock().Now();
+  using State = CollectorVerdict::State;
+  const std::optional<Failure> failures[] = {std::nullopt, Failure{false, "CollectorLost", "lost", true},
+                                             Failure{true, "InvalidSpec", "spec.endpoint is required"}};
+  store::Presence bare;  // as another version may have written it
+  store::Presence full = bare;
+  full.hub = "hub-0";
+  full.instance = "i";
+  full.peer = "10.0.0.1:443";
+  full.version = "v1.2";
+  full.end_reason = "connection reset";
+  full.ended_at = now;
+  full.limited = "nodes";
+  full.refused = store::Presence::Rival{"", "", now};
+  const std::optional<store::Presence> presences[] = {std::nullopt, bare, full};
+  const store::PushRecord bare_record;
+  store::PushRecord full_record;
+  full_record.version = "v1.29";
+  full_record.counts.emplace();
+  model::ClusterSnapshot bare_snapshot, full_snapshot;
+  full_snapshot.counts.emplace();
+  full_snapshot.info.emplace();  // neither version nor platform told
+
+  const store::PushRecord* records[] = {nullptr, &bare_record, &full_record};
+  const model::ClusterSnapshot* snapshots[] = {nullptr, &bare_snapshot, &full_snapshot};
+
+  const std::optional<Failure>& failure = failures[GENERATE(0, 1, 2)];
+  CollectorFindings collector;
+  collector.verdict.state = GENERATE(State::kNever, State::kConnected, State::kLost);
+  collector.presence = presences[GENERATE(0, 1, 2)];
+  collector.token = failure ? absl::UnavailableError("") : absl::OkStatus();
+  if (failure) collector.fallback = Fallback{false, failure->reason, failure->message};
+  Findings findings;
+  findings.record = records[GENERATE(0, 1, 2)];
+  findings.snapshot = snapshots[GENERATE(0, 1, 2)];
+  if (GENERATE(false, true)) findings.collector = &collector;
+  findings.push_unavailable = findings.collector == nullptr;
+  findings.forget_old = findings.snapshot == nullptr;
+  findings.store = collector.token;
+  Evidence evidence;
+  evidence.failure = failure;
+  evidence.ever_reached = findings.snapshot != nullptr;
+  findings.verdict = JudgeHealth(evidence);
+  CHECK(Fleet::EmptyTexts(BuildStatus(findings, NextConditions({}, findings, now))) == "");
+}
+
+TEST_CASE("no text of a status without a pass is empty, and one that were would be found") {
+  const base::SystemTime now = base::ManualClock().Now();
+  for (const auto& conditions :
+       {StoreConditions({}, absl::UnavailableError(""), 1, now), PausedConditions({}, true, 1, now),
+        HeldConditions({}, {true, "FinalizerRefused", "refused"}, 1, now)}) {
+    CHECK(Fleet::EmptyTexts(ConditionsToJson(conditions)) == "");
+  }
+  CHECK(Fleet::EmptyTexts(Fleet::Json(R"({"a":{"b":["x",""]}})")) == "status.a.b[] ");
 }
 
 TEST_CASE("what a pass does not know is not named in the status") {

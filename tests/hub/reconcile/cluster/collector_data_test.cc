@@ -282,7 +282,76 @@ TEST_CASE("the leader is told of what its status shows, not of every sign of lif
   after(true, [&] { f.Push(BatchOf("RR")); });
   after(false, [&] { f.Push(BatchOf("RR")); });
   after(true, [&] { f.Push(BatchOf("RN")); });
+  // After a silence in which it may have called the collector lost.
+  const auto beat = [&] { f.PutPresence([](store::Presence& p) { p.limited = "nodes"; }); };
+  after(false, beat);
+  after(true, [&] {
+    f.clock.AdvanceBy(90s);
+    beat();
+  });
+  after(false, [&] {
+    f.clock.AdvanceBy(60s);
+    beat();
+  });
+  after(true, [&] {
+    f.clock.AdvanceBy(90s);
+    f.Push(BatchOf("RN"));
+  });
+  after(false, beat);
   after(true, [&] { f.PutPresence([&](store::Presence& p) { p.ended_at = f.clock.Now(); }); });
+  // The same data, of which the leader has said meanwhile that it is not known any more.
+  REQUIRE(f.clusters.Apply({"a", f.epoch, "", 0}, {}, {model::Health::kUnknown, "lost"}, {}, {}).ok());
+  f.Connect();
+  after(true, [&] { f.Push(BatchOf("RN")); });
+}
+
+TEST_CASE("a batch that was held is of its time, in documents, samples and verdict") {
+  Fixture f;
+  model::Batch batch = BatchOf("R");
+  batch.snapshot.namespaces = Words{"default"};
+  batch.snapshot.operators = {{.name = "pg"}};
+  batch.snapshot.cluster_operators = Dns(true);
+  for (const std::chrono::seconds age : {300s, 270s, 0s}) f.Push(batch, age);
+  std::vector<double> scores;
+  for (const auto& [sample, score] : *f.store->SortedNewest("cluster:a:node:n1:metrics", 9)) scores.push_back(score);
+  const auto now = static_cast<double>(base::UnixSeconds(f.clock.Now()));
+  CHECK(scores == std::vector<double>{now, now - 270, now - 300});
+
+  f.clock.AdvanceBy(60s);
+  f.Push(batch, 45s);
+  const std::string then = base::FormatSeconds(f.clock.Now() - 45s);
+  const std::string written = base::FormatSeconds(f.clock.Now());
+  for (const char* key : {"metrics", "namespaces", "cluster_operators_summary", "cluster_operator:dns"}) {
+    CAPTURE(key);
+    CHECK(f.Document(key)["timestamp"].StringOr() == then);
+  }
+  CHECK(f.store->HashGetAll("cluster:a:node:n1")->at("last_update") == then);
+  CHECK_THAT(f.store->HashGetAll("cluster:a:nodes:summary")->at("data"), Catch::Contains(then));
+  CHECK(f.Document("operators").items().front()["created_at"].StringOr() == then);
+  CHECK(f.Record().cluster_operators_at == f.clock.Now() - 45s);
+  CHECK(f.Document("status")["last_check"].StringOr() == written);
+  CHECK(f.store->HashGetAll("cluster:a:meta")->at("last_update") == written);
+
+  // Data is never from the future.
+  f.Push(batch, -3600s);
+  CHECK(f.Document("metrics")["timestamp"].StringOr() == written);
+}
+
+TEST_CASE("what an hour that was set back left behind does not look young") {
+  Fixture f;
+  model::Batch full = BatchOf("RR");
+  full.snapshot.cluster_operators = Dns(true);
+  f.Push(full);
+  f.clock.SetSystem(f.clock.Now() - 1h);
+  if (const bool other_replica = GENERATE(false, true); other_replica) f.Connect();
+  model::Batch without = BatchOf("");
+  without.snapshot = {};
+  f.Push(without);
+  CHECK(f.Health() == "degraded");
+  CHECK(f.Record().data_at == f.clock.Now());
+  f.clock.AdvanceBy(91s);
+  f.Push(without);
+  CHECK(f.Health() == "unknown");
 }
 
 TEST_CASE("push and pull write the same documents of the same cluster, but for times and our own keys") {

@@ -1,5 +1,7 @@
 #include "hub/reconcile/cluster/collector_tokens.h"
 
+#include <set>
+
 #include <absl/strings/escaping.h>
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
@@ -17,6 +19,7 @@ struct Fixture {
   base::ManualClock clock;
   kube::FakeKubeApi hub;
   std::optional<ClusterConnection> connection;
+  std::set<std::string> others;  // clusters like "a", with its bootstrap token
   bool synced = true;
   CollectorTokens::Options options{.hub_namespace = "hub"};
   std::unique_ptr<CollectorTokens> tokens;
@@ -46,7 +49,11 @@ struct Fixture {
   void Restart() {
     CollectorTokens::Sources sources;
     sources.connection = [this](const std::string& cluster) {
-      return cluster == "a" ? connection : std::optional<ClusterConnection>();
+      if (cluster == "a") return connection;
+      if (!others.contains(cluster)) return std::optional<ClusterConnection>();
+      ClusterConnection other = *connection;
+      other.meta.name = cluster;
+      return std::optional<ClusterConnection>(other);
     };
     sources.token_secret = [this](const kube::ObjectKey& key) -> std::optional<TokenSecret> {
       const auto object = hub.store().Get(kube::kSecrets, key);
@@ -73,7 +80,19 @@ struct Fixture {
     last = *credential;
     return credential->bootstrap ? "bootstrap" : "own";
   }
-  bool Valid() { return tokens->IsValid("a", last); }
+  // What a stream that was let in goes by.
+  std::string State(const ingest::Credential& credential) {
+    switch (tokens->Check("a", credential)) {
+      case ingest::Validity::kValid:
+        return "valid";
+      case ingest::Validity::kRevoked:
+        return "revoked";
+      case ingest::Validity::kUnknown:
+        return "unknown";
+    }
+    return "";
+  }
+  bool Valid() { return tokens->Verify("a", last).ok(); }
   int Reads() { return hub.Count(kube::Verb::kGet, "secrets"); }
 
   ingest::Credential last;
@@ -96,9 +115,9 @@ TEST_CASE("once a cluster used its own token its bootstrap token is refused, for
   Fixture f;
   REQUIRE(f.Try("boot") == "bootstrap");
   const ingest::Credential bootstrap = f.last;
-  CHECK(f.tokens->IsValid("a", bootstrap));
+  CHECK(f.State(bootstrap) == "valid");
   REQUIRE(f.Try("own") == "own");
-  CHECK_FALSE(f.tokens->IsValid("a", bootstrap));
+  CHECK(f.State(bootstrap) == "revoked");
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
   f.Restart();
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
@@ -190,25 +209,79 @@ TEST_CASE("a bootstrap token of another namespace is read anew from time to time
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
   CHECK(f.Try("far") == "bootstrap");
   CHECK(f.Reads() == 1);
-  f.clock.AdvanceBy(31s);
+  CHECK(f.State(f.last) == "valid");
+  f.clock.AdvanceBy(30s);
+  CHECK(f.State(f.last) == "unknown");  // nobody would notice that it was revoked
+  CHECK(f.Reads() == 1);
   CHECK(f.Valid());
-  CHECK(f.Try("far") == "bootstrap");
   CHECK(f.Reads() == 2);
-  f.clock.AdvanceBy(59s);
+  CHECK(f.State(f.last) == "valid");
+  f.Put("a-creds", "new", R"("labels":{})", "vault");
+  f.clock.AdvanceBy(29s);
   CHECK(f.Valid());
   f.clock.AdvanceBy(1s);
-  CHECK_FALSE(f.Valid());  // nobody would notice that it was revoked
+  CHECK_FALSE(f.Valid());
+  CHECK(f.State(f.last) == "revoked");
+}
+
+TEST_CASE("a Secret that changed, but not its token, ends no stream") {
+  Fixture f;
+  REQUIRE(f.Try("boot") == "bootstrap");
+  f.Put("a-creds", "boot", R"("labels":{"team":"x"})");
+  CHECK(f.State(f.last) == "unknown");
+  CHECK(f.Valid());
+  CHECK(f.State(f.last) == "valid");
+  CHECK(f.Reads() == 2);
+}
+
+TEST_CASE("a Secret that the hub may not read makes wrong tokens wrong, and costs a call each 30 s") {
+  Fixture f;
+  const bool watched = GENERATE(true, false);
+  if (!watched) f.connection->spec.credentials_namespace = "vault";
+  f.hub.FailNext(kube::Verb::kGet, "secrets", kube::ToStatus({403, "Forbidden", "no", {}}));
+  for (int i = 0; i < 100; ++i) CHECK(f.Try("wrong") == "UNAUTHENTICATED");
+  CHECK(f.Try("boot") == "UNAUTHENTICATED");
+  CHECK(f.Reads() == 1);
+  f.Put("a-creds", "boot", R"("labels":{})", watched ? "hub" : "vault");
+  f.clock.AdvanceBy(29s);
+  CHECK(f.Try("boot") == "UNAUTHENTICATED");
+  f.clock.AdvanceBy(1s);
+  CHECK(f.Try("boot") == "bootstrap");
+  CHECK(f.Reads() == 2);
+}
+
+TEST_CASE("what is kept of clusters that are gone does not grow for ever") {
+  Fixture f;
+  f.others = {"x"};
+  REQUIRE(f.Try("boot", "x") == "bootstrap");
+  const ingest::Credential credential = f.last;
+  CHECK(f.tokens->Check("x", credential) == ingest::Validity::kValid);
+  f.others.clear();
+  for (int i = 0; i < 80; ++i) {
+    f.others.insert("c" + std::to_string(i));
+    REQUIRE(f.Try("boot", "c" + std::to_string(i)) == "bootstrap");
+  }
+  CHECK(f.tokens->Check("c0", credential) == ingest::Validity::kValid);
+  f.others.insert("x");
+  CHECK(f.tokens->Check("x", credential) == ingest::Validity::kUnknown);
 }
 
 TEST_CASE("when the hub's API server is away nobody is turned away for good") {
   Fixture f;
   f.hub.FailNext(kube::Verb::kGet, "secrets", absl::UnavailableError("connection refused"));
-  CHECK(f.Try("boot") == "UNAVAILABLE");
+  for (int i = 0; i < 100; ++i) CHECK(f.Try(i % 2 == 0 ? "boot" : "wrong") == "UNAVAILABLE");
+  CHECK(f.Reads() == 1);
+  f.clock.AdvanceBy(5s);
   CHECK(f.Try("boot") == "bootstrap");
   f.hub.FailNext(kube::Verb::kGet, "secrets", absl::UnavailableError("connection refused"),
                  kube::FakeKubeApi::kForever);
   CHECK(f.Try("boot") == "bootstrap");
   CHECK(f.Valid());
+  // Nor is a stream ended: it cannot be told.
+  f.Put("a-creds", "boot", R"("labels":{"team":"x"})");
+  CHECK(f.State(f.last) == "unknown");
+  CHECK(f.tokens->Verify("a", f.last).code() == absl::StatusCode::kUnavailable);
+  CHECK(f.State(f.last) == "unknown");
 }
 
 }  // namespace

@@ -86,6 +86,47 @@ TEST_CASE("a collector is connected, lost or awaited by what its replica last wr
        [](auto& e) { e.was_known = true; },
        State::kLost,
        {}},
+      // A process that looks for the first time does not know when that was written.
+      {"first look, said lost: left behind when its replica died", Alive(3600s), false,
+       [](auto& e) { e.unchanged_for = 0s; }, State::kLost, 15s},
+      {"first look, said lost: by a clock an hour ahead", Alive(-3600s), false, [](auto& e) { e.unchanged_for = 0s; },
+       State::kLost, 15s},
+      {"the same, shortly before it is certain", Alive(3600s), false, [](auto& e) { e.unchanged_for = 85s; },
+       State::kLost, 5s},
+      {"the same, and it beats", Alive(3600s), false,
+       [](auto& e) {
+         e.unchanged_for = 0s;
+         e.seen_to_change = true;
+       },
+       State::kConnected, 90s},
+      {"first look, said lost: it came back meanwhile", Alive(20s), false, [](auto& e) { e.unchanged_for = 0s; },
+       State::kConnected, 90s},
+      {"first look, said connected: its replica died long ago", Alive(3600s), true,
+       [](auto& e) { e.unchanged_for = 0s; }, State::kConnected, 90s},
+      // Who saw it end with the store at hand would have seen a successor.
+      {"seen to end by a hub that started a second before",
+       Ended(15s),
+       true,
+       [](auto& e) {
+         e.unchanged_for = 15s;
+         e.store_up_for = 16s;
+         e.seen_to_change = true;
+       },
+       State::kLost,
+       {}},
+      {"ended before the hub started", Ended(16s), true,
+       [](auto& e) {
+         e.unchanged_for = 15s;
+         e.store_up_for = 16s;
+       },
+       State::kConnected, 74s},
+      {"seen to end, and the store was away since", Ended(15s), true,
+       [](auto& e) {
+         e.unchanged_for = 15s;
+         e.store_up_for = 10s;
+         e.seen_to_change = true;
+       },
+       State::kConnected, 80s},
   };
   for (const Case& c : cases) {
     DYNAMIC_SECTION(c.name) {
@@ -97,6 +138,13 @@ TEST_CASE("a collector is connected, lost or awaited by what its replica last wr
       if (c.state == State::kLost) CHECK(verdict.lost_at <= kNow);
     }
   }
+}
+
+TEST_CASE("since when a collector is lost is told by our clock where the other one cannot be right") {
+  CollectorEvidence evidence{Alive(-3600s), kNow, 100s, 24h, true, true};
+  CHECK(JudgeCollector(evidence).lost_at == kNow - 100s);
+  evidence.presence = Alive(200s);
+  CHECK(JudgeCollector(evidence).lost_at == kNow - 200s);
 }
 
 struct Conditions {
@@ -118,9 +166,16 @@ TEST_CASE("conditions name what an operator has to know, and go when it is over"
   Conditions conditions;
   conditions.Set(&findings);
   CHECK(conditions.Text(kCollectorConnected) == "True/Connected");
-  CHECK(conditions.Message(kCollectorConnected) ==
-        "collector 4f2a from 10.0.0.1:443, version v1.2, is connected to hub-0");
+  CHECK(conditions.Message(kCollectorConnected) == "a collector of version v1.2 is connected");
   CHECK(conditions.all.size() == 1);
+  // Another connection, to whichever replica, is nothing new: a fleet that returns must not queue for status writes.
+  const auto before = conditions.all;
+  findings.presence->instance = "77aa";
+  findings.presence->peer = "10.0.0.3:999";
+  findings.presence->hub = "hub-1";
+  conditions.Set(&findings);
+  CHECK(conditions.all == before);
+  findings.presence = Alive(3s);
 
   findings.presence->refused = store::Presence::Rival{"0b11", "10.0.0.2:7", kNow - 299s};
   findings.presence->limited = "20000 nodes, at most 10000 are taken";
@@ -128,8 +183,8 @@ TEST_CASE("conditions name what an operator has to know, and go when it is over"
   findings.fallback = Fallback{true, "CollectorLost", "the hub reads the cluster itself"};
   conditions.Set(&findings);
   CHECK(conditions.Text(kCollectorConflict) == "True/TwoCollectors");
-  CHECK_THAT(conditions.Message(kCollectorConflict), Catch::Contains("collector 4f2a from 10.0.0.1:443 has") &&
-                                                         Catch::Contains("0b11 from 10.0.0.2:7 was kept out"));
+  CHECK_THAT(conditions.Message(kCollectorConflict),
+             Catch::Contains("collector 4f2a from 10.0.0.1 has") && Catch::Contains("0b11 from 10.0.0.2 was kept out"));
   CHECK(conditions.Text(kIngestLimited) == "True/LimitReached");
   CHECK_THAT(conditions.Message(kIngestLimited), Catch::Contains("20000 nodes"));
   CHECK(conditions.Text(kCollectorToken) == "False/Forbidden");
@@ -147,6 +202,35 @@ TEST_CASE("conditions name what an operator has to know, and go when it is over"
   CHECK(conditions.all.empty());
 }
 
+TEST_CASE("a collector that was kept out and has the cluster now is no conflict any more") {
+  struct Case {
+    const char* name;
+    bool upstream;
+    const char *instance, *refused, *refused_peer;
+    bool conflict;
+  };
+  const Case cases[] = {
+      {"another one", false, "4f2a", "0b11", "10.0.0.1:7", true},
+      {"the same", false, "4f2a", "4f2a", "10.0.0.2:7", false},
+      {"upstream, another host", true, "upstream/10.0.0.1:443/7", "upstream", "10.0.0.2:443", true},
+      {"upstream, the same host", true, "upstream/10.0.0.1:443/7", "upstream", "10.0.0.1:9", false},
+      {"upstream has it, ours was kept out", true, "upstream/10.0.0.1:443/7", "0b11", "10.0.0.1:9", true},
+      {"ours has it, upstream was kept out", false, "4f2a", "upstream", "10.0.0.1:9", true},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.name);
+    CollectorFindings findings;
+    findings.verdict.state = State::kConnected;
+    findings.presence = Alive(3s);
+    findings.presence->upstream = c.upstream;
+    findings.presence->instance = c.instance;
+    findings.presence->refused = store::Presence::Rival{c.refused, c.refused_peer, kNow};
+    Conditions conditions;
+    conditions.Set(&findings);
+    CHECK(conditions.Text(kCollectorConflict) == (c.conflict ? "True/TwoCollectors" : ""));
+  }
+}
+
 TEST_CASE("why there is no data, in words to act on") {
   CollectorFindings findings;
   findings.how_to_connect = "run one";
@@ -157,8 +241,7 @@ TEST_CASE("why there is no data, in words to act on") {
   const auto lost = FailureOf(findings);
   CHECK(lost->reason == "CollectorLost");
   CHECK(lost->is_silence);
-  CHECK_THAT(lost->message,
-             Catch::Contains("lost since 2031-04-05T06:06:08Z (4f2a from 10.0.0.1:443: connection reset)"));
+  CHECK_THAT(lost->message, Catch::Contains("lost since 2031-04-05T06:06:08Z (connection reset): check"));
   findings.verdict.state = State::kConnected;
   CHECK_FALSE(FailureOf(findings).has_value());
 }
