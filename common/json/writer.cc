@@ -3,6 +3,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 namespace clusterpulse::json {
 namespace {
@@ -17,6 +18,20 @@ constexpr std::array<bool, 256> MakePlain() {
   return plain;
 }
 constexpr std::array<bool, 256> kPlain = MakePlain();
+
+// Whether all of the eight bytes are plain.
+bool ArePlain(const char* bytes) {
+  constexpr std::uint64_t kEach = 0x0101010101010101;
+  std::uint64_t x;
+  std::memcpy(&x, bytes, sizeof x);
+  // The top bit of a byte is set where it is below `bound`; wrongly only above a byte where it is set rightly.
+  const auto below = [](std::uint64_t v, std::uint64_t bound) { return (v - kEach * bound) & ~v; };
+  const auto equal = [&](std::uint64_t v, std::uint64_t byte) { return below(v ^ (kEach * byte), 1); };
+  // '<' and '>', '"' and '&' differ in one bit.
+  const std::uint64_t found =
+      x | below(x, 0x20) | equal(x, '\\') | equal(x | (kEach * 0x02), '>') | equal(x | (kEach * 0x04), '&');
+  return (found & (kEach * 0x80)) == 0;
+}
 
 // Length of the valid UTF-8 sequence that starts at text[i], or 0.
 std::size_t SequenceLength(std::string_view text, std::size_t i) {
@@ -44,12 +59,11 @@ std::size_t SequenceLength(std::string_view text, std::size_t i) {
 void AppendEscaped(std::string& out, std::string_view text) {
   std::size_t start = 0;
   std::size_t i = 0;
-  while (i < text.size()) {
+  for (;;) {
+    while (i + 8 <= text.size() && ArePlain(text.data() + i)) i += 8;
+    while (i < text.size() && kPlain[static_cast<unsigned char>(text[i])]) ++i;
+    if (i == text.size()) break;
     const auto c = static_cast<unsigned char>(text[i]);
-    if (kPlain[c]) {
-      ++i;
-      continue;
-    }
     std::size_t length = 1;
     if (c >= 0x80) {
       length = SequenceLength(text, i);

@@ -10,7 +10,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Upper bound of one wait in Get: a safety net, as the waits are computed.
+// Upper bound of the timer's wait: what moves delayed keys when the clock is not the system's.
 constexpr std::chrono::seconds kSafetyWakeUp{10};
 
 double Seconds(nanoseconds d) { return std::chrono::duration<double>(d).count(); }
@@ -152,30 +152,54 @@ WorkQueueMetrics WorkQueueMetrics::Make(telemetry::Registry& registry, std::stri
 WorkQueue::WorkQueue(const base::Clock& clock, RetryLimiter::Options retries, WorkQueueMetrics metrics)
     : clock_(clock), metrics_(metrics), limiter_(retries) {}
 
+// Notifies who was chosen under the lock once it is free again (declared before the lock): who was woken earlier would
+// only wait for it.
+class WorkQueue::Notifier {
+ public:
+  explicit Notifier(WorkQueue& queue) : queue_(queue) {}
+  ~Notifier() {
+    for (; sleepers > 0; --sleepers) queue_.woken_.NotifyOne();
+    if (timer) queue_.timer_.NotifyOne();
+  }
+  Notifier(const Notifier&) = delete;
+  Notifier& operator=(const Notifier&) = delete;
+
+  int sleepers = 0;
+  bool timer = false;
+
+ private:
+  WorkQueue& queue_;
+};
+
 void WorkQueue::Add(const kube::ObjectKey& key) {
+  Notifier notifier(*this);
   base::MutexLock lock(mu_);
+  const std::size_t before = queue_.depth();
   if (!queue_.Add(key, clock_.Steady())) return;
   metrics_.adds.Add();
-  changed_.NotifyAll();  // workers and WaitIdle share it: one wake-up could reach the wrong one
+  WakeLocked(before, notifier);
 }
 
 void WorkQueue::AddAfter(const kube::ObjectKey& key, nanoseconds delay) {
+  Notifier notifier(*this);
   base::MutexLock lock(mu_);
-  AddAfterLocked(key, delay);
+  AddAfterLocked(key, delay, notifier);
 }
 
-void WorkQueue::AddAfterLocked(const kube::ObjectKey& key, nanoseconds delay) {
+void WorkQueue::AddAfterLocked(const kube::ObjectKey& key, nanoseconds delay, Notifier& notifier) {
+  const std::size_t before = queue_.depth();
   if (!queue_.AddAfter(key, delay, clock_.Steady())) return;
   if (delay <= nanoseconds::zero()) metrics_.adds.Add();
-  // All of them: each idle worker sleeps until the time that was the next one when it went to sleep.
-  changed_.NotifyAll();
+  WakeLocked(before, notifier);
+  WatchDelayedLocked(notifier);
 }
 
 void WorkQueue::AddRateLimited(const kube::ObjectKey& key) {
+  Notifier notifier(*this);
   base::MutexLock lock(mu_);
   if (queue_.shutting_down()) return;
   metrics_.retries.Add();
-  AddAfterLocked(key, limiter_.Next(key, clock_.Steady()));
+  AddAfterLocked(key, limiter_.Next(key, clock_.Steady()), notifier);
 }
 
 void WorkQueue::Forget(const kube::ObjectKey& key) {
@@ -189,41 +213,87 @@ int WorkQueue::Retries(const kube::ObjectKey& key) const {
   return limiter_.Retries(key);
 }
 
-std::optional<kube::ObjectKey> WorkQueue::GetLocked() {
+std::optional<kube::ObjectKey> WorkQueue::GetLocked(Notifier& notifier) {
   const base::SteadyTime now = clock_.Steady();
+  const std::size_t before = queue_.depth();
   metrics_.adds.Add(queue_.PopReady(now));
   std::optional<KeyQueue::Item> item = queue_.Get(now);
   if (!item) return std::nullopt;
+  // For what became ready. When others waited already, the key taken was theirs and all that came are left.
+  WakeLocked(before > 0 ? before - 1 : 0, notifier);
+  WatchDelayedLocked(notifier);
   metrics_.queue_duration.Observe(Seconds(item->waited));
   return std::move(item->key);
 }
 
 std::optional<kube::ObjectKey> WorkQueue::Get() {
+  Notifier notifier(*this);
   base::MutexLock lock(mu_);
   while (true) {
-    if (auto key = GetLocked()) return key;
+    if (auto key = GetLocked(notifier)) return key;
     if (queue_.shutting_down()) return std::nullopt;
-    nanoseconds wait = kSafetyWakeUp;
-    if (const auto ready = queue_.NextReady()) wait = std::min<nanoseconds>(wait, *ready - clock_.Steady());
-    changed_.WaitFor(mu_, wait);
+    SleepLocked();
+  }
+}
+
+void WorkQueue::SleepLocked() {
+  if (timer_until_) {
+    ++sleepers_;
+    while (wakes_ == 0 && !queue_.shutting_down()) woken_.Wait(mu_);
+    --sleepers_;
+    if (wakes_ > 0) --wakes_;
+    return;
+  }
+  const base::SteadyTime now = clock_.Steady();
+  nanoseconds wait = kSafetyWakeUp;
+  if (const auto ready = queue_.NextReady()) wait = std::min<nanoseconds>(wait, *ready - now);
+  timer_until_ = now + wait;
+  timer_.WaitFor(mu_, wait);
+  timer_until_.reset();
+}
+
+void WorkQueue::WakeLocked(std::size_t depth_before, Notifier& notifier) {
+  for (std::size_t keys = depth_before; keys < queue_.depth(); ++keys) {
+    if (wakes_ == sleepers_) {
+      notifier.timer = true;
+      return;
+    }
+    ++wakes_;
+    ++notifier.sleepers;
+  }
+}
+
+void WorkQueue::WatchDelayedLocked(Notifier& notifier) {
+  const auto ready = queue_.NextReady();
+  if (!ready) return;
+  if (timer_until_) {
+    if (*ready < *timer_until_) notifier.timer = true;
+  } else if (wakes_ == 0 && sleepers_ > 0) {  // who is already told to wake becomes the timer, or hands that on
+    ++wakes_;
+    ++notifier.sleepers;
   }
 }
 
 std::optional<kube::ObjectKey> WorkQueue::TryGet() {
+  Notifier notifier(*this);
   base::MutexLock lock(mu_);
-  return GetLocked();
+  return GetLocked(notifier);
 }
 
 void WorkQueue::Done(const kube::ObjectKey& key) {
+  Notifier notifier(*this);
   base::MutexLock lock(mu_);
+  const std::size_t before = queue_.depth();
   metrics_.work_duration.Observe(Seconds(queue_.Done(key, clock_.Steady())));
-  changed_.NotifyAll();  // workers for a key that waits again, and WaitIdle
+  WakeLocked(before, notifier);
+  if (queue_.depth() == 0 && queue_.processing() == 0) idle_.NotifyAll();
 }
 
 void WorkQueue::ShutDown() {
   base::MutexLock lock(mu_);
   queue_.ShutDown();
-  changed_.NotifyAll();
+  woken_.NotifyAll();
+  timer_.NotifyAll();
 }
 
 bool WorkQueue::WaitIdle(nanoseconds limit) {
@@ -232,7 +302,7 @@ bool WorkQueue::WaitIdle(nanoseconds limit) {
   while (queue_.depth() > 0 || queue_.processing() > 0) {
     const nanoseconds left = deadline - std::chrono::steady_clock::now();
     if (left <= nanoseconds::zero()) return false;
-    changed_.WaitFor(mu_, left);
+    idle_.WaitFor(mu_, left);
   }
   return true;
 }

@@ -101,6 +101,9 @@ struct WorkQueueMetrics {
 };
 
 // KeyQueue with retries for many threads. Thread-safe. Only Get and WaitIdle block.
+//
+// A key wakes one idle worker. One of the idle workers, the timer, sleeps until the first delayed key's time; the
+// others sleep until they are woken, and are woken before it.
 class WorkQueue {
  public:
   // `clock` is borrowed and must outlive this. Waits are real time: a clock that is not the system's moves delayed keys
@@ -130,15 +133,28 @@ class WorkQueue {
   void Collect() const;
 
  private:
-  std::optional<kube::ObjectKey> GetLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void AddAfterLocked(const kube::ObjectKey& key, std::chrono::nanoseconds delay) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  class Notifier;
+
+  std::optional<kube::ObjectKey> GetLocked(Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AddAfterLocked(const kube::ObjectKey& key, std::chrono::nanoseconds delay, Notifier& notifier)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SleepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // One idle worker for each key that came to the queue since it held `depth_before`.
+  void WakeLocked(std::size_t depth_before, Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Sees to it that some idle worker, if there is one, sleeps no longer than until the first delayed key's time.
+  void WatchDelayedLocked(Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const base::Clock& clock_;
   const WorkQueueMetrics metrics_;
   mutable base::Mutex mu_;
-  base::CondVar changed_;
+  base::CondVar woken_;  // idle workers but the timer
+  base::CondVar timer_;  // the timer
+  base::CondVar idle_;   // WaitIdle
   KeyQueue queue_ ABSL_GUARDED_BY(mu_);
   RetryLimiter limiter_ ABSL_GUARDED_BY(mu_);
+  int sleepers_ ABSL_GUARDED_BY(mu_) = 0;                             // wait for woken_
+  int wakes_ ABSL_GUARDED_BY(mu_) = 0;                                // of them, told to wake and not yet awake
+  std::optional<base::SteadyTime> timer_until_ ABSL_GUARDED_BY(mu_);  // absent: no worker is the timer
 };
 
 }  // namespace clusterpulse::runtime

@@ -111,28 +111,43 @@ return 1
 // to be safe has looked long before.
 constexpr std::chrono::seconds kWriteMemory{60};
 
+// What a connection keeps of its buffer for requests: a full chunk, which grows by doubling.
+constexpr std::size_t kMaxKeptBytes = 2 * RedisStore::kChunkBytes;
+
 // Members and fields of one command inside the script: Lua's unpack takes less than 8000 values.
 constexpr std::size_t kMaxArguments = 1000;
 
-// Writes the items of the write script.
-class Items {
+// Writes a call of the write script into a buffer that is borrowed and keeps its capacity.
+class Request {
  public:
-  std::string bytes;
-  std::size_t arguments = 0;
-  std::size_t writes = 0;
+  explicit Request(std::string& bytes) : bytes_(bytes) { bytes_.assign(kRoom, ' '); }
 
-  bool IsFull() const { return writes >= RedisStore::kChunkWrites || bytes.size() >= RedisStore::kChunkBytes; }
-  void Clear() {
-    bytes.clear();
-    arguments = writes = 0;
+  std::size_t size() const { return bytes_.size(); }
+  // The whole command. Valid until the buffer is written to. To be asked for once.
+  std::string_view Finish() {
+    std::array<char, kRoom> head;
+    head[0] = '*';
+    char* end = std::to_chars(head.data() + 1, head.data() + kRoom - 2, arguments_).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    const auto length = static_cast<std::size_t>(end - head.data());
+    bytes_.replace(kRoom - length, length, head.data(), length);
+    return std::string_view(bytes_).substr(kRoom - length);
   }
 
+  Request& Arg(std::string_view text) {
+    AppendBulk(bytes_, text);
+    ++arguments_;
+    return *this;
+  }
   void Add(const Write& write) {
-    ++writes;
     std::visit([this](const auto& w) { AddWrite(w); }, write);
   }
 
  private:
+  // In front of the arguments for their number, which is known last.
+  static constexpr std::size_t kRoom = 24;
+
   static void AppendBulk(std::string& out, std::string_view text) {
     std::array<char, 24> head;
     head[0] = '$';
@@ -143,23 +158,18 @@ class Items {
     out.append(text);
     out.append("\r\n", 2);
   }
-  Items& Arg(std::string_view text) {
-    AppendBulk(bytes, text);
-    ++arguments;
-    return *this;
-  }
-  Items& Arg(std::int64_t number) {
+  Request& Arg(std::int64_t number) {
     std::array<char, 24> digits;
     char* end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
     return Arg(std::string_view(digits.data(), static_cast<std::size_t>(end - digits.data())));
   }
-  Items& Score(double number) {
+  Request& Score(double number) {
     std::array<char, 400> digits;
     char* end = std::to_chars(digits.data(), digits.data() + digits.size(), number).ptr;
     return Arg(std::string_view(digits.data(), static_cast<std::size_t>(end - digits.data())));
   }
   // The header of an item of `count` arguments.
-  Items& Item(char kind, std::size_t count) {
+  Request& Item(char kind, std::size_t count) {
     std::array<char, 24> text;
     text[0] = kind;
     char* end = std::to_chars(text.data() + 1, text.data() + text.size(), count).ptr;
@@ -221,6 +231,9 @@ class Items {
     Expire(w.key, w.ttl);
   }
   void AddWrite(const Publish& w) { Item('-', 3).Arg("PUBLISH").Arg(w.channel).Arg(w.message); }
+
+  std::string& bytes_;
+  std::size_t arguments_ = 0;
 };
 
 std::string Encode(std::initializer_list<std::string_view> arguments) {
@@ -287,6 +300,7 @@ class RedisConnection {
   RespReader reader;
   std::array<char, 16384> buffer;
   std::string script_sha;  // of the write script; empty: send the text
+  std::string request;     // buffer of the write script's calls, kept for its capacity
   std::uint64_t generation = 0;
   std::optional<SteadyTime> wrote_at;  // last
 };
@@ -595,34 +609,37 @@ absl::StatusOr<Reply> RedisStore::Eval(std::string_view script, const std::strin
 
 // --- writes ---
 
-absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* position, bool is_last, std::string_view body,
-                                                   std::size_t body_arguments) {
+absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* position, std::span<const Write>& writes) {
   ASSIGN_OR_RETURN(auto connection, Take());
-  const auto encode = [&](std::string_view command_name, std::string_view script) {
-    std::string bytes;
-    bytes.reserve(body.size() + script.size() + 512);
-    Command command(bytes, 3 + (position != nullptr ? 5 : 0) + body_arguments);
-    command.Arg(command_name).Arg(script).Arg(position != nullptr ? "1" : "0");
+  std::span<const Write> rest;
+  const auto execute = [&](std::string_view command_name, std::string_view script) {
+    Request request(connection->request);
+    request.Arg(command_name).Arg(script).Arg(position != nullptr ? "1" : "0");
     if (position != nullptr) {
-      command.Arg(keys::Writer(position->cluster, position->role))
+      request.Arg(keys::Writer(position->cluster, position->role))
           .Arg(std::to_string(position->epoch))
-          .Arg(position->instance);
-      command.Arg(std::to_string(position->seq))
-          .Arg(position->as_read               ? "r"
-               : is_last && position->seq != 0 ? "m"
-                                               : "-");
+          .Arg(position->instance)
+          .Arg(std::to_string(position->seq))
+          .Arg(position->as_read ? "r" : "-");
     }
-    bytes.append(body);
-    return bytes;
+    const std::size_t head = request.size();
+    std::size_t count = 0;
+    while (count < writes.size() && count < kChunkWrites && request.size() - head < kChunkBytes) {
+      request.Add(writes[count++]);
+    }
+    rest = writes.subspan(count);
+    const bool moves = position != nullptr && !position->as_read && position->seq != 0 && rest.empty();
+    if (moves) connection->request[head - std::string_view("-\r\n").size()] = 'm';  // known only now
+    return connection->Execute(request.Finish(), 1, Now() + options_.io_timeout);
   };
   absl::StatusOr<std::vector<Reply>> replies = std::vector<Reply>();
-  if (!connection->script_sha.empty()) {
-    replies = connection->Execute(encode("EVALSHA", connection->script_sha), 1, Now() + options_.io_timeout);
-  }
+  if (!connection->script_sha.empty()) replies = execute("EVALSHA", connection->script_sha);
   // No sha, or the server forgot the script (restart behind a proxy, SCRIPT FLUSH): the text, which it then remembers.
   if (replies.ok() && (replies->empty() || replies->front().text.starts_with("NOSCRIPT"))) {
-    replies = connection->Execute(encode("EVAL", kWriteScript), 1, Now() + options_.io_timeout);
+    replies = execute("EVAL", kWriteScript);
   }
+  writes = rest;
+  if (connection->request.capacity() > kMaxKeptBytes) std::string().swap(connection->request);
   connection->wrote_at = Now();
   Return(std::move(connection), replies.ok());
   if (!replies.ok()) return replies.status();
@@ -634,19 +651,11 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
                               : ApplyResult::kFenced;
 }
 
-absl::StatusOr<ApplyResult> RedisStore::WriteAll(const WriterPosition* position, const std::vector<Write>& writes) {
-  Items items;
-  // Pages that are not written cost nothing; growing a large buffer step by step does.
-  items.bytes.reserve(writes.size() < 64 ? kChunkBytes / 64 : kChunkBytes);
-  for (const Write& write : writes) {
-    if (items.IsFull()) {
-      ASSIGN_OR_RETURN(const ApplyResult result, WriteChunk(position, false, items.bytes, items.arguments));
-      if (result != ApplyResult::kApplied) return result;
-      items.Clear();
-    }
-    items.Add(write);
+absl::StatusOr<ApplyResult> RedisStore::WriteAll(const WriterPosition* position, std::span<const Write> writes) {
+  for (;;) {
+    ASSIGN_OR_RETURN(const ApplyResult result, WriteChunk(position, writes));
+    if (result != ApplyResult::kApplied || writes.empty()) return result;
   }
-  return WriteChunk(position, true, items.bytes, items.arguments);
 }
 
 absl::StatusOr<ApplyResult> RedisStore::Apply(const WriterPosition& position, const std::vector<Write>& writes) {

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -98,10 +99,10 @@ class RedisStore final : public StateStore {
   absl::StatusOr<Reply> CallOne(std::string_view command);
   // `script` once, not cached: for what is rare.
   absl::StatusOr<Reply> Eval(std::string_view script, const std::string& key, std::initializer_list<std::string> args);
-  // The write script with `body` behind the writer's arguments.
-  absl::StatusOr<ApplyResult> WriteChunk(const WriterPosition* position, bool is_last, std::string_view body,
-                                         std::size_t body_arguments);
-  absl::StatusOr<ApplyResult> WriteAll(const WriterPosition* position, const std::vector<Write>& writes);
+  // The write script for as many of the first `writes` as one chunk takes; they are taken off. The position moves with
+  // the last.
+  absl::StatusOr<ApplyResult> WriteChunk(const WriterPosition* position, std::span<const Write>& writes);
+  absl::StatusOr<ApplyResult> WriteAll(const WriterPosition* position, std::span<const Write> writes);
   absl::StatusOr<std::vector<std::string>> ScanStep(const std::string& prefix, std::string& cursor);
 
   // A connection from the pool, or a new one; Return gives it back or, when `alive` is false, drops it.

@@ -719,6 +719,41 @@ TEST_CASE("an idle connection that Redis closed costs nobody an error") {
   CHECK(Apply(store, p, {SetString{"k", "v", {}}}) == ApplyResult::kApplied);
 }
 
+TEST_CASE("batches of any size follow one another on one connection") {
+  auto server = RedisServer::Start();
+  if (server == nullptr) return;
+  RedisStore::Options options = OptionsFor(*server, false);
+  options.max_connections = 1;
+  RedisStore store(options);
+  const WriterPosition position = Writer(store, "c", 1);
+  struct Case {
+    std::size_t writes, bytes;        // of each value
+    bool forgets_the_script = false;  // the server, before the batch
+  };
+  // One write beyond what the connection keeps of its buffer, and chunks that are full by bytes and by number.
+  const Case kCases[] = {{1, 10},
+                         {0, 0},
+                         {1, 3 * RedisStore::kChunkBytes},
+                         {3, 10},
+                         {40, 100 << 10},
+                         {2500, 20},
+                         {40, 100 << 10, true},
+                         {1, 10, true}};
+  std::uint64_t seq = 0;
+  for (const Case& c : kCases) {
+    CAPTURE(c.writes, c.bytes, c.forgets_the_script);
+    if (c.forgets_the_script) CHECK(server->Cli({"SCRIPT", "FLUSH"}).exit_code == 0);
+    const std::string value(c.bytes, static_cast<char>('a' + ++seq));
+    std::vector<Write> writes;
+    for (std::size_t i = 0; i < c.writes; ++i) writes.push_back(SetString{"k" + std::to_string(i), value, {}});
+    REQUIRE(Apply(store, {"c", position.epoch, "i", seq}, writes) == ApplyResult::kApplied);
+    std::size_t stored = 0;
+    for (std::size_t i = 0; i < c.writes; ++i) stored += Text(store, "k" + std::to_string(i)) == value ? 1 : 0;
+    CHECK(stored == c.writes);
+    CHECK(store.HashGetAll(keys::Writer("c", kData))->at("state_seq") == std::to_string(seq));
+  }
+}
+
 TEST_CASE("a frozen Redis ends in a deadline") {
   auto server = RedisServer::Start();
   if (server == nullptr) return;

@@ -4,7 +4,9 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
+#include <absl/strings/escaping.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_replace.h>
 #include <absl/strings/str_split.h>
@@ -48,9 +50,10 @@ HubFixture::HubFixture(Servers& servers, Options options)
     : servers_(servers),
       options_(std::move(options)),
       api_(options_.api != nullptr ? *options_.api : *servers.hub),
-      ns_(FreshNamespace()),
+      ns_(options_.replica_of != nullptr ? options_.replica_of->ns() : FreshNamespace()),
       log_(dir_.File("hub.log")) {
-  api_.Kubectl({"create", "namespace", ns_});
+  if (options_.replica_of == nullptr) api_.Kubectl({"create", "namespace", ns_});
+  if (options_.ingester_tls) UseCertificate("server");
   metrics_port_ = FreePort();
   probe_port_ = FreePort();
   ingester_port_ = FreePort();
@@ -58,6 +61,7 @@ HubFixture::HubFixture(Servers& servers, Options options)
 
 HubFixture::~HubFixture() {
   if (hub_) hub_->Stop();
+  if (options_.replica_of != nullptr) return;
   // Objects with finalizers would keep the next test's watch busy.
   Hub({"uninstall"});
   api_.Kubectl({"-n", ns_, "delete", "clusterconnections", "--all", "--wait=false"});
@@ -68,6 +72,11 @@ std::map<std::string, std::string> HubFixture::Environment() const {
   if (options_.redis != nullptr) {
     env["REDIS_HOST"] = "127.0.0.1";
     env["REDIS_PORT"] = std::to_string(options_.redis->port());
+  }
+  if (options_.ingester_tls) {
+    env["INGESTER_TLS_ENABLED"] = "true";
+    env["INGESTER_TLS_CERT"] = dir_.File("ingester/tls.crt");
+    env["INGESTER_TLS_KEY"] = dir_.File("ingester/tls.key");
   }
   return env;
 }
@@ -90,12 +99,27 @@ void HubFixture::StartHub() {
   hub_ = *std::move(child);
 }
 
-bool HubFixture::StartConnected() {
-  const CommandResult crds = Hub({"crds", "apply"});
-  if (crds.exit_code != 0) {
-    std::fprintf(stderr, "crds apply: %s\n", crds.out.c_str());
-    return false;
+void HubFixture::UseCertificate(const std::string& name) {
+  namespace fs = std::filesystem;
+  const std::string files = dir_.File("certificate-" + name), link = dir_.File("ingester");
+  fs::create_directory(files);
+  for (const char* kind : {"crt", "key"}) {
+    fs::copy_file(fmt::format("{}/{}.{}", servers_.env->tls_dir(), name, kind), fmt::format("{}/tls.{}", files, kind),
+                  fs::copy_options::overwrite_existing);
   }
+  fs::remove(link + ".new");
+  fs::create_directory_symlink(files, link + ".new");
+  fs::rename(link + ".new", link);
+}
+
+bool HubFixture::InstallDefinitions() {
+  const CommandResult crds = Hub({"crds", "apply"});
+  if (crds.exit_code != 0) std::fprintf(stderr, "crds apply: %s\n", crds.out.c_str());
+  return crds.exit_code == 0;
+}
+
+bool HubFixture::StartConnected() {
+  if (!InstallDefinitions()) return false;
   CreateSecret("harbour-token", servers_.token, servers_.managed->ca_pem());
   Connect("harbour", servers_.managed->url(), "harbour-token");
   StartHub();
@@ -137,6 +161,20 @@ void HubFixture::Connect(const std::string& name, const std::string& endpoint, c
                   name, endpoint, secret, extra_spec));
 }
 
+void HubFixture::ConnectPush(const std::string& name, const std::string& secret, const std::string& extra_spec) {
+  Connect(name, servers_.managed->url(), secret, "  collectionMode: push\n" + extra_spec);
+}
+
+std::string HubFixture::CollectorToken(const std::string& name, const std::string& old) {
+  std::string token;
+  const bool came = Eventually(std::chrono::seconds(20), [&] {
+    const CommandResult encoded = Kubectl({"get", "secret", name + "-collector-token", "-o", "jsonpath={.data.token}"});
+    return encoded.exit_code == 0 && absl::Base64Unescape(encoded.out, &token) && !token.empty() && token != old;
+  });
+  if (!came) std::fprintf(stderr, "the hub made no token for %s; its log:\n%s\n", name.c_str(), HubLog().c_str());
+  return token;
+}
+
 void HubFixture::SyncNow(const std::string& name) {
   Kubectl({"annotate", "--overwrite", "clusterconnection", name, fmt::format("clusterpulse.io/sync-now={}", ++syncs_)});
 }
@@ -164,6 +202,24 @@ bool HubFixture::WaitFor(const std::string& name, const std::string& phase, cons
   return reached;
 }
 
+bool HubFixture::WaitUntil(const std::string& name, std::chrono::milliseconds limit,
+                           const std::function<bool(const json::Value& object)>& holds) {
+  json::Value object;
+  const bool held = Eventually(limit, [&] { return holds(object = Object(name)); });
+  if (!held) {
+    std::fprintf(stderr, "%s never became what the test waits for: %s\nhub log:\n%s\n", name.c_str(),
+                 object.Dump().c_str(), HubLog().c_str());
+  }
+  return held;
+}
+
+bool HubFixture::WaitForCollector(const std::string& name, bool connected, std::chrono::milliseconds limit) {
+  return WaitUntil(name, limit, [connected](const json::Value& object) {
+    return object["status"]["collectorStatus"]["connected"].BoolOr(!connected) == connected &&
+           Condition(object, "CollectorConnected", "status") == (connected ? "True" : "False");
+  });
+}
+
 std::string HubFixture::Condition(const json::Value& object, std::string_view type, std::string_view member) {
   for (const json::Value& condition : object["status"]["conditions"].items()) {
     if (condition["type"].StringOr() == type) return std::string(condition[member].StringOr());
@@ -171,11 +227,11 @@ std::string HubFixture::Condition(const json::Value& object, std::string_view ty
   return "";
 }
 
-double HubFixture::Metric(const std::string& name, const std::vector<std::string>& labels) const {
+double HubFixture::MetricAt(int port, const std::string& name, const std::vector<std::string>& labels) {
   double sum = 0;
-  const std::string text = HttpGet(metrics_port_, "/metrics").second;
+  const std::string text = HttpGet(port, "/metrics").second;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    if (!absl::StartsWith(line, "clusterpulse_hub_" + name + "{")) continue;
+    if (!absl::StartsWith(line, name + "{") && !absl::StartsWith(line, name + " ")) continue;
     const auto has = [line](const std::string& label) { return absl::StrContains(line, label); };
     if (!std::all_of(labels.begin(), labels.end(), has)) continue;
     sum += std::atof(std::string(line.substr(line.rfind(' ') + 1)).c_str());
@@ -189,6 +245,11 @@ std::pair<int, std::string> HubFixture::HttpGet(int port, const std::string& pat
   const auto split = result.out.rfind('\n');
   if (split == std::string::npos) return {0, result.out};
   return {std::atoi(result.out.c_str() + split + 1), result.out.substr(0, split)};
+}
+
+json::Value AskJson(const RedisServer& redis, std::vector<std::string> args) {
+  auto value = json::Value::Parse(redis.Ask(std::move(args)));
+  return value.ok() ? *std::move(value) : json::Value();
 }
 
 }  // namespace clusterpulse::testing

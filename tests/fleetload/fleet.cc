@@ -3,32 +3,60 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <future>
 #include <iterator>
 #include <thread>
 
 #include <fmt/format.h>
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/support/byte_buffer.h>
 
 namespace clusterpulse::fleetload {
 namespace {
 
-constexpr auto kTick = std::chrono::milliseconds(5);
+constexpr auto kTick = std::chrono::milliseconds(5), kPushTick = std::chrono::milliseconds(1);
 constexpr auto kHeartbeat = std::chrono::seconds(30);
 
 double Seconds(std::chrono::nanoseconds d) { return std::chrono::duration<double>(d).count(); }
+std::chrono::nanoseconds Nanos(double seconds) {
+  return std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
+}
+
+// gRPC 1.51 ends its callback threads with the last channel that made a call, and aborts when it is one of them that
+// drops it, as the end of a stream may: one channel stays for good.
+void KeepCallbackThreads() {
+  static const auto* const keeper = [] {
+    auto channel = std::make_unique<std::shared_ptr<grpc::Channel>>(
+        grpc::CreateChannel("127.0.0.1:1", grpc::InsecureChannelCredentials()));
+    grpc::GenericStub stub(*channel);
+    grpc::ClientContext context;
+    context.TryCancel();
+    const grpc::Slice nothing("");
+    grpc::ByteBuffer request(&nothing, 1), response;
+    std::promise<void> ended;
+    stub.UnaryCall(&context, "/none", grpc::StubOptions(), &request, &response,
+                   [&ended](const grpc::Status& /*cancelled*/) { ended.set_value(); });
+    ended.get_future().wait();
+    return channel.release();
+  }();
+  (void)keeper;
+}
 
 }  // namespace
 
 struct Fleet::Member {
   std::shared_ptr<SimCollector> collector;
-  SteadyTime next_batch{}, next_heartbeat{}, next_connect{};
-  bool wants_connection = true;
-  std::string seen_end;
+  // max(): not until Connect.
+  SteadyTime next_batch = SteadyTime::max(), next_heartbeat = SteadyTime::max(), next_connect = SteadyTime::max();
+  bool wants_connection = false;
 };
 
 Fleet::Fleet(FleetOptions options, const std::map<std::string, std::string>& tokens)
     : options_(std::move(options)), random_(options_.seed) {
+  KeepCallbackThreads();
   if (!options_.tls_ca.empty()) {
     std::ifstream file(options_.tls_ca);
     ca_pem_.assign(std::istreambuf_iterator<char>(file), {});
@@ -71,26 +99,64 @@ std::shared_ptr<grpc::Channel> Fleet::MakeChannel() const {
   return grpc::CreateCustomChannel(options_.hub, grpc::SslCredentials(ssl), arguments);
 }
 
-bool Fleet::ConnectAll(std::chrono::seconds limit) {
-  started_ = std::chrono::steady_clock::now();
+bool Fleet::ConnectAll(std::chrono::seconds limit) { return Connect(members_.size(), limit); }
+
+bool Fleet::Connect(std::size_t count, std::chrono::seconds limit) {
+  const SteadyTime started = std::chrono::steady_clock::now();
+  const auto end = members_.begin() + static_cast<std::ptrdiff_t>(std::min(count, members_.size()));
   std::uniform_real_distribution<double> share(0, 1);
-  for (std::size_t i = 0; i < members_.size(); ++i) {
-    Member& member = members_[i];
-    const double wait = options_.connects_per_second > 0 ? static_cast<double>(i) / options_.connects_per_second : 0;
-    member.next_connect = started_ + std::chrono::nanoseconds(static_cast<std::int64_t>(wait * 1e9));
+  SteadyTime turn = started;
+  for (auto it = members_.begin(); it != end; ++it) {
+    Member& member = *it;
+    if (member.collector->connected()) continue;
+    member.wants_connection = true;
+    member.next_connect = turn;
+    if (options_.connects_per_second > 0) turn += Nanos(1 / options_.connects_per_second);
     // Spread over the interval, as collectors that started at different times are.
-    member.next_batch =
-        member.next_connect + options_.interval +
-        std::chrono::nanoseconds(static_cast<std::int64_t>(share(random_) * 1e9 * Seconds(options_.interval)));
+    member.next_batch = member.next_connect + options_.interval + Nanos(share(random_) * Seconds(options_.interval));
     member.next_heartbeat = member.next_connect + kHeartbeat;
   }
-  while (std::chrono::steady_clock::now() - started_ < limit) {
+  all_welcomed_seconds_ = 0;
+  while (std::chrono::steady_clock::now() - started < limit) {
     Step(false);
-    if (std::all_of(members_.begin(), members_.end(), [](const Member& m) { return m.collector->is_live(); })) {
-      all_live_seconds_ = Seconds(std::chrono::steady_clock::now() - started_);
+    if (all_welcomed_seconds_ == 0 &&
+        std::all_of(members_.begin(), end, [](const Member& m) { return m.collector->is_welcomed(); })) {
+      all_welcomed_seconds_ = Seconds(std::chrono::steady_clock::now() - started);
+    }
+    if (std::all_of(members_.begin(), end, [](const Member& m) { return m.collector->is_live(); })) {
+      all_live_seconds_ = Seconds(std::chrono::steady_clock::now() - started);
       return true;
     }
     std::this_thread::sleep_for(kTick);
+  }
+  return false;
+}
+
+void Fleet::DropAll() {
+  for (Member& member : members_) {
+    member.wants_connection = false;
+    member.next_batch = member.next_heartbeat = member.next_connect = SteadyTime::max();
+    member.collector->Drop();
+  }
+}
+
+bool Fleet::Push(int batches, std::chrono::seconds limit) {
+  const SteadyTime until = std::chrono::steady_clock::now() + limit;
+  std::vector<int> left(members_.size(), batches);
+  while (std::chrono::steady_clock::now() < until) {
+    bool is_done = true;
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      SimCollector& collector = *members_[i].collector;
+      const Counts counts = collector.counts();
+      const bool is_answered = collector.is_live() && counts.applied + counts.rejected == counts.batches_sent;
+      is_done = is_done && is_answered && left[i] == 0;
+      if (!is_answered || left[i] == 0) continue;
+      collector.MakeBatch();
+      --left[i];
+    }
+    if (is_done) return true;
+    Step(false);
+    std::this_thread::sleep_for(kPushTick);
   }
   return false;
 }
@@ -111,11 +177,8 @@ void Fleet::Step(bool faults) {
     }
     if (member.next_batch <= now) {
       member.next_batch += options_.interval;
-      if (faults && share(random_) < options_.bad_share) {
-        collector.MakeBadBatch();
-      } else {
-        collector.MakeBatch();
-      }
+      const bool is_bad = faults && share(random_) < options_.bad_share;
+      is_bad ? collector.MakeBadBatch() : collector.MakeBatch();
     }
     if (member.next_heartbeat <= now) {
       member.next_heartbeat += kHeartbeat;
@@ -138,11 +201,14 @@ void Fleet::RunFor(std::chrono::seconds duration) {
 }
 
 bool Fleet::Settle(std::chrono::seconds limit) {
+  // Of many collectors that go on, one always has a batch that is not durable yet.
+  for (Member& member : members_) member.next_batch = SteadyTime::max();
   const SteadyTime until = std::chrono::steady_clock::now() + limit;
   while (std::chrono::steady_clock::now() < until) {
     Step(false);
-    if (std::all_of(members_.begin(), members_.end(),
-                    [](const Member& m) { return m.collector->is_live() && m.collector->is_settled(); })) {
+    if (std::all_of(members_.begin(), members_.end(), [](const Member& m) {
+          return !m.wants_connection || (m.collector->is_live() && m.collector->is_settled());
+        })) {
       return true;
     }
     std::this_thread::sleep_for(kTick);
@@ -154,6 +220,7 @@ FleetResult Fleet::result() const {
   FleetResult result;
   result.collectors = static_cast<int>(members_.size());
   result.all_live_seconds = all_live_seconds_;
+  result.all_welcomed_seconds = all_welcomed_seconds_;
   result.ends = ends_;
   std::vector<double> times;
   for (const Member& member : members_) {

@@ -31,8 +31,10 @@ struct FleetOptions {
 struct FleetResult {
   Counts counts;
   int collectors = 0, live = 0, settled = 0;
-  // From the first Connect until every collector's first batch was applied, and the median and worst of each.
+  // From the last Connect until every collector's first batch was applied, and the median and worst of each.
   double all_live_seconds = 0, median_seconds = 0, worst_seconds = 0;
+  // From then until all were let in.
+  double all_welcomed_seconds = 0;
   std::map<std::string, int> ends;  // why streams ended, how often
 };
 
@@ -45,25 +47,33 @@ class Fleet {
 
   // Connects all and waits until every first batch was applied, at most `limit`.
   bool ConnectAll(std::chrono::seconds limit);
+  // The first `count` of them, those without a connection.
+  bool Connect(std::size_t count, std::chrono::seconds limit);
+  // Ends all streams as crashes would. Nobody connects again by itself.
+  void DropAll();
+  // So many batches of each collector, the next as soon as the one before was applied. False: not within `limit`, or a
+  // stream ended meanwhile.
+  bool Push(int batches, std::chrono::seconds limit);
   // Batches, heartbeats and the faults asked for, for so long; collectors whose stream ended connect again.
   void RunFor(std::chrono::seconds duration);
-  // Lets all connect again, without faults, until everything made is durable or rejected, at most `limit`.
+  // Lets those that Connect was called for connect again, without faults, until everything they made is durable or
+  // rejected, at most `limit`. No more batches are made by the clock from then on.
   bool Settle(std::chrono::seconds limit);
 
   FleetResult result() const;
+  // What a collector connects through: a connection of its own. Thread-safe.
+  std::shared_ptr<grpc::Channel> MakeChannel() const;
 
  private:
   struct Member;
 
   void Step(bool faults);
-  std::shared_ptr<grpc::Channel> MakeChannel() const;
 
   const FleetOptions options_;
   std::mt19937_64 random_;
   std::string ca_pem_;
   std::vector<Member> members_;
-  SteadyTime started_{};
-  double all_live_seconds_ = 0;
+  double all_live_seconds_ = 0, all_welcomed_seconds_ = 0;
   std::map<std::string, int> ends_;
 };
 

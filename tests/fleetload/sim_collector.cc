@@ -378,6 +378,11 @@ bool SimCollector::connected() const {
   return stream_ != nullptr;
 }
 
+bool SimCollector::is_welcomed() const {
+  base::MutexLock lock(mu_);
+  return stream_ != nullptr && welcomed_;
+}
+
 bool SimCollector::is_live() const {
   base::MutexLock lock(mu_);
   return live_;

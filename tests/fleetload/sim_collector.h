@@ -58,7 +58,9 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   void Heartbeat();
 
   bool connected() const;
-  // Registered and welcomed (upstream: registered), and the first batch applied.
+  // The hub let the present stream in (upstream: it is connected).
+  bool is_welcomed() const;
+  // Welcomed, and the first batch applied.
   bool is_live() const;
   // Everything made is durable or rejected.
   bool is_settled() const;

@@ -468,7 +468,7 @@ TEST_CASE("a call ends at once in every phase, by stop and by deadline") {
         watcher.join();
         CAPTURE(out.message());
         CHECK(is_reached);
-        CHECK(ended - began < seconds(1));
+        CHECK(ended - began < seconds(5));  // a minute otherwise
         CHECK(out.status.code() == (stops ? Code::kCancelled : Code::kDeadlineExceeded));
         if (!stops) CHECK(out.message().find(phase.words) != std::string::npos);
       }

@@ -124,6 +124,25 @@ TEST_CASE("text is escaped as Go escapes it") {
   }
 }
 
+TEST_CASE("every byte is escaped alike wherever it stands") {
+  const auto escaped = [](std::string_view text) {
+    std::string out;
+    AppendEscaped(out, text);
+    return out;
+  };
+  for (int byte = 0; byte < 256; ++byte) {
+    const std::string one(1, static_cast<char>(byte));
+    for (std::size_t length = 1; length <= 18; ++length) {
+      for (std::size_t at = 0; at < length; ++at) {
+        std::string text(length, 'a');
+        text[at] = one[0];
+        CAPTURE(byte, length, at);
+        REQUIRE(escaped(text) == std::string(at, 'a') + escaped(one) + std::string(length - at - 1, 'a'));
+      }
+    }
+  }
+}
+
 TEST_CASE("commas and colons stand where they belong") {
   std::string out = "> ";
   Writer w(out);

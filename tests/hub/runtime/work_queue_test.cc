@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "common/base/mutex.h"
 #include "common/base/testing/manual_clock.h"
 
 namespace clusterpulse::runtime {
@@ -224,6 +225,164 @@ TEST_CASE("a blocked worker wakes for a delayed key and ends at shutdown") {
   queue.AddAfter({"", "late"}, 5ms);
   worker.join();
   CHECK(seen == std::vector<std::string>{"late", "early"});
+}
+
+// Below the 10 s after which a worker looks by itself: what depends on that fails.
+constexpr std::chrono::seconds kLimit{5};
+
+// Counts keys that are being handled, for handlers that wait for one another.
+class Meeting {
+ public:
+  void Arrive() {
+    base::MutexLock lock(mu_);
+    ++arrived_;
+    changed_.NotifyAll();
+  }
+  // False when fewer than `keys` arrived in time.
+  bool Await(int keys) {
+    const auto deadline = std::chrono::steady_clock::now() + kLimit;
+    base::MutexLock lock(mu_);
+    while (arrived_ < keys) {
+      if (!changed_.WaitFor(mu_, deadline - std::chrono::steady_clock::now()) && arrived_ < keys) return false;
+    }
+    return true;
+  }
+
+ private:
+  base::Mutex mu_;
+  base::CondVar changed_;
+  int arrived_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+TEST_CASE("as many keys are handled at once as there are workers, however they come") {
+  struct Case {
+    const char* name;
+    std::chrono::nanoseconds delay;
+    int every;  // the n-th key is delayed
+  };
+  constexpr int kWorkers = 8, kRounds = 150;
+  constexpr Case kCases[] = {{"at once", 0us, 1}, {"all delayed", 300us, 1}, {"some delayed", 50us, 2}};
+  for (const Case& c : kCases) {
+    CAPTURE(c.name);
+    WorkQueue queue(base::SystemClock(), {});
+    Meeting meeting;
+    std::atomic<int> missed{0};
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < kWorkers; ++i) {
+      workers.emplace_back([&] {
+        while (const auto key = queue.Get()) {
+          // No key of a round is done before each of them is with a worker of its own.
+          meeting.Arrive();
+          if (missed == 0 && !meeting.Await(kWorkers * (std::stoi(key->ns) + 1))) ++missed;
+          queue.Done(*key);
+        }
+      });
+    }
+    for (int round = 0; round < kRounds; ++round) {
+      const std::string name = std::to_string(round);
+      std::jthread other([&] {
+        for (int i = 0; i < kWorkers / 2; ++i) queue.Add({name, std::to_string(i)});
+      });
+      for (int i = kWorkers / 2; i < kWorkers; ++i) {
+        queue.AddAfter({name, std::to_string(i)}, i % c.every == 0 ? c.delay : 0ns);
+      }
+      if (missed != 0 || !meeting.Await(kWorkers * (round + 1))) break;
+    }
+    CHECK(meeting.Await(kWorkers * kRounds));
+    CHECK(missed == 0);
+    CHECK(queue.WaitIdle(kLimit));
+    queue.ShutDown();
+  }
+}
+
+// Each worker that wakes looks at the clock.
+class CountingClock final : public base::Clock {
+ public:
+  base::SystemTime Now() const override { return base::SystemClock().Now(); }
+  base::SteadyTime Steady() const override {
+    ++looks_;
+    return base::SystemClock().Steady();
+  }
+  int looks() const { return looks_; }
+
+ private:
+  mutable std::atomic<int> looks_{0};
+};
+
+TEST_CASE("a key wakes one worker, not all that are idle") {
+  CountingClock clock;
+  WorkQueue queue(clock, {});
+  Meeting handled;
+  std::vector<std::jthread> workers;
+  for (int i = 0; i < 16; ++i) {
+    workers.emplace_back([&] {
+      while (const auto key = queue.Get()) {
+        handled.Arrive();
+        queue.Done(*key);
+      }
+    });
+  }
+  constexpr int kKeys = 300;
+  for (int i = 1; i <= kKeys; ++i) {
+    queue.Add({"", std::to_string(i)});
+    CHECK(handled.Await(i));
+  }
+  CHECK(queue.WaitIdle(kLimit));
+  // Add, the worker that woke, Done, its next Get; half as many again for workers that become the timer.
+  CHECK(clock.looks() <= 6 * kKeys);
+  queue.ShutDown();
+}
+
+TEST_CASE("a delayed key is not left behind when the worker that watched the time is busy") {
+  const bool is_known_before = GENERATE(true, false);
+  CAPTURE(is_known_before);
+  WorkQueue queue(base::SystemClock(), {});
+  Meeting second;
+  std::atomic<int> missed{0};
+  std::vector<std::jthread> workers;
+  for (int i = 0; i < 3; ++i) {
+    workers.emplace_back([&] {
+      while (const auto key = queue.Get()) {
+        if (key->name == "second") {
+          second.Arrive();
+        } else {
+          if (!is_known_before) queue.AddAfter({key->ns, "second"}, 100us);
+          if (!second.Await(std::stoi(key->ns))) ++missed;
+        }
+        queue.Done(*key);
+      }
+    });
+  }
+  for (int round = 1; round <= 100 && missed == 0; ++round) {
+    const std::string name = std::to_string(round);
+    if (is_known_before) queue.AddAfter({name, "second"}, 400us);
+    queue.AddAfter({name, "first"}, 200us);
+    if (!second.Await(round) || !queue.WaitIdle(kLimit)) ++missed;
+  }
+  CHECK(missed == 0);
+  queue.ShutDown();
+}
+
+TEST_CASE("keys added before the first worker came are all handled, and shutdown ends every worker") {
+  WorkQueue queue(base::SystemClock(), {});
+  Meeting handled;
+  for (int i = 0; i < 50; ++i) queue.Add({"", std::to_string(i)});
+  for (int i = 50; i < 100; ++i) queue.AddAfter({"", std::to_string(i)}, 1us * i);
+  std::vector<std::jthread> workers;
+  Meeting ended;
+  for (int i = 0; i < 8; ++i) {
+    workers.emplace_back([&] {
+      while (const auto key = queue.Get()) {
+        handled.Arrive();
+        queue.Done(*key);
+      }
+      ended.Arrive();
+    });
+  }
+  CHECK(handled.Await(100));
+  CHECK(queue.WaitIdle(kLimit));
+  queue.ShutDown();
+  CHECK(ended.Await(8));
 }
 
 }  // namespace
