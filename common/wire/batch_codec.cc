@@ -9,38 +9,15 @@
 #include "common/base/status.h"
 #include "common/wire/fields.h"
 #include "common/wire/names.h"
+#include "common/wire/node_reader.h"
 
 namespace clusterpulse::wire {
 namespace {
 
 constexpr std::uint32_t kMostParts = 4096;
+// Room made for a list before any of it was looked at: an entry of two bytes becomes one of hundreds.
+constexpr std::size_t kUsualList = 1024;
 constexpr std::chrono::seconds kLongestInterval = std::chrono::hours(24);
-
-// Checks of one object's fields; the first fault is kept, with the path of its field.
-class Checker {
- public:
-  explicit Checker(absl::Status& fault) : fault_(fault) {}
-
-  template <std::integral T>
-  T Count(std::string_view field, T value) {
-    if (value < 0) Fail(field, "is negative");
-    return value;
-  }
-  double Amount(std::string_view field, double value) {
-    if (!std::isfinite(value)) {
-      Fail(field, "is not a finite number");
-    } else if (value < 0) {
-      Fail(field, "is negative");
-    }
-    return value;
-  }
-  void Fail(std::string_view field, std::string_view what) {
-    if (fault_.ok()) fault_ = base::InvalidArgument("{} {}", field, what);
-  }
-
- private:
-  absl::Status& fault_;
-};
 
 // The encoding side of Checker: one value that Decode refuses would have the hub refuse every batch that holds it.
 template <std::integral T>
@@ -87,57 +64,6 @@ void EncodeConditions(const std::vector<model::Condition>& from, To& out) {
     to.set_message(condition.message);
     EncodeLastTransition(condition.last_transition, to);
   }
-}
-
-model::NodeStatus ParseNodeStatus(std::string_view word) {
-  for (const auto status :
-       {model::NodeStatus::kReady, model::NodeStatus::kNotReady, model::NodeStatus::kSchedulingDisabled}) {
-    if (word == model::ToString(status)) return status;
-  }
-  return model::NodeStatus::kUnknown;
-}
-
-absl::Status DecodeNode(const v1::NodeMetrics& from, model::Node& to) {
-  absl::Status fault;
-  Checker check(fault);
-  if (!IsDnsSubdomain(from.name())) check.Fail("name", "is not the name of a node");
-  to.name = from.name();
-  to.status = ParseNodeStatus(from.status());
-  to.roles = Strings(from.roles());
-  to.cpu_capacity = check.Amount("cpu_capacity", from.cpu_capacity());
-  to.memory_capacity = check.Count("memory_capacity", from.memory_capacity());
-  to.storage_capacity = check.Count("storage_capacity", from.storage_capacity());
-  to.pods_capacity = check.Count("pods_capacity", from.pods_capacity());
-  to.cpu_allocatable = check.Amount("cpu_allocatable", from.cpu_allocatable());
-  to.memory_allocatable = check.Count("memory_allocatable", from.memory_allocatable());
-  to.storage_allocatable = check.Count("storage_allocatable", from.storage_allocatable());
-  to.pods_allocatable = check.Count("pods_allocatable", from.pods_allocatable());
-  to.pods.cpu_requested = check.Amount("cpu_requested", from.cpu_requested());
-  to.pods.memory_requested = check.Count("memory_requested", from.memory_requested());
-  to.cpu_usage_percent = check.Amount("cpu_usage_percent", from.cpu_usage_percent());
-  to.memory_usage_percent = check.Amount("memory_usage_percent", from.memory_usage_percent());
-  to.pods.running = check.Count("pods_running", from.pods_running());
-  to.pods.pending = check.Count("pods_pending", from.pods_pending());
-  to.pods.failed = check.Count("pods_failed", from.pods_failed());
-  to.pods.succeeded = check.Count("pods_succeeded", from.pods_succeeded());
-  to.pods.total = check.Count("pods_total", from.pods_total());
-  to.images_count = check.Count("images_count", from.images_count());
-  to.volumes_attached = check.Count("volumes_attached", from.volumes_attached());
-  to.kernel_version = from.kernel_version();
-  to.os_image = from.os_image();
-  to.container_runtime = from.container_runtime();
-  to.kubelet_version = from.kubelet_version();
-  to.architecture = from.architecture();
-  to.labels = Map<model::Labels>(from.labels());
-  to.annotations = Map<model::Labels>(from.annotations());
-  to.internal_ip = from.internal_ip();
-  to.external_ip = from.external_ip();
-  to.hostname = from.hostname();
-  to.taints.reserve(static_cast<std::size_t>(from.taints_size()));
-  for (const v1::Taint& taint : from.taints()) to.taints.push_back({taint.key(), taint.value(), taint.effect()});
-  RETURN_IF_ERROR(fault);
-  ASSIGN_OR_RETURN(to.conditions, DecodeConditions(from.conditions()));
-  return absl::OkStatus();
 }
 
 void EncodeNode(const model::Node& from, v1::NodeMetrics& to) {
@@ -391,10 +317,10 @@ void EncodeSource(const model::SourceResult& from, v1::CustomResourceBatch& to) 
 template <typename T, typename Messages, typename DecodeOne, typename NameOf>
 absl::StatusOr<std::vector<T>> DecodeList(std::string_view field, const Messages& messages, DecodeOne decode,
                                           NameOf name_of) {
-  std::vector<T> out(static_cast<std::size_t>(messages.size()));
-  for (int i = 0; i < messages.size(); ++i) {
-    RETURN_IF_ERROR(InElement(decode(messages[i], out[static_cast<std::size_t>(i)]), field, i));
-  }
+  const int count = static_cast<int>(messages.size());
+  std::vector<T> out;
+  out.reserve(std::min(static_cast<std::size_t>(count), kUsualList));
+  for (int i = 0; i < count; ++i) RETURN_IF_ERROR(InElement(decode(messages[i], out.emplace_back()), field, i));
   std::vector<std::string_view> names;
   names.reserve(out.size());
   for (const T& item : out) names.push_back(name_of(item));
@@ -408,11 +334,11 @@ struct Scopes {
   bool counts = false, nodes = false, namespaces = false, operators = false, cluster_operators = false, info = false;
 };
 
-absl::StatusOr<Scopes> ScopesOf(const v1::MetricsBatch& message) {
+absl::StatusOr<Scopes> ScopesOf(const v1::MetricsBatch& message, bool has_nodes) {
   Scopes scopes;
   if (message.scopes().empty() && message.seq() == 0) {
     scopes.counts = message.has_cluster_metrics();
-    scopes.nodes = message.node_metrics_size() > 0;
+    scopes.nodes = has_nodes;
     // Upstream sends an empty list when it could not read it.
     scopes.namespaces = message.has_cluster_metrics() && message.cluster_metrics().namespace_list_size() > 0;
     scopes.operators = message.operators_size() > 0;
@@ -457,6 +383,17 @@ absl::StatusOr<Scopes> ScopesOf(const v1::MetricsBatch& message) {
 }  // namespace
 
 absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message) {
+  // Written anew: what only protobuf reads, its parser has read.
+  std::vector<std::string> written(static_cast<std::size_t>(message.node_metrics_size()));
+  for (int i = 0; i < message.node_metrics_size(); ++i) {
+    v1::NodeMetrics node = message.node_metrics(i);
+    node.DiscardUnknownFields();
+    node.SerializeToString(&written[static_cast<std::size_t>(i)]);
+  }
+  return Decode(message, {written.begin(), written.end()});
+}
+
+absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::vector<std::string_view>& nodes) {
   model::Batch batch;
   batch.cluster = message.cluster_name();
   batch.id = message.batch_id();
@@ -477,7 +414,7 @@ absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message) {
   }
   if (batch.parts > 0 && batch.seq == 0) return base::InvalidArgument("a part without a seq");
 
-  ASSIGN_OR_RETURN(const Scopes scopes, ScopesOf(message));
+  ASSIGN_OR_RETURN(const Scopes scopes, ScopesOf(message, !nodes.empty()));
   model::ClusterSnapshot& snapshot = batch.snapshot;
   if (scopes.counts) {
     snapshot.counts.emplace();
@@ -488,7 +425,7 @@ absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message) {
   }
   if (scopes.nodes) {
     ASSIGN_OR_RETURN(snapshot.nodes,
-                     DecodeList<model::Node>("node_metrics", message.node_metrics(), DecodeNode,
+                     DecodeList<model::Node>("node_metrics", nodes, ReadNode,
                                              [](const model::Node& node) { return std::string_view(node.name); }));
   }
   if (scopes.operators) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string_view>
+#include <vector>
+
 #include <absl/status/statusor.h>
 
 #include "clusterpulse/collector/v1/collector.pb.h"
@@ -19,6 +22,9 @@ namespace v1 = ::clusterpulse::collector::v1;
 // meaning: namespaces come with cluster_metrics, an empty list of anything says nothing. A part carries the scope of
 // its list.
 absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message);
+// The same with the bytes of each NodeMetrics in place of `message.node_metrics`, which then cost no objects of
+// protobuf's. Bytes that are no node are found only when they are of this batch's scopes.
+absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::vector<std::string_view>& nodes);
 
 // Overwrites `out`, with nothing that Decode refuses: what is no number or negative goes as 0, a time of a condition
 // outside those bounds as none, an aggregation that is no number not at all. Names are taken as Kubernetes made them.

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -32,6 +34,32 @@ std::uint64_t EncodeMillis(std::chrono::milliseconds from);
 // 0..most
 absl::StatusOr<std::chrono::seconds> DecodeSeconds(std::string_view field, std::int64_t seconds,
                                                    std::chrono::seconds most);
+
+// Checks of one object's fields; the first fault is kept, with the path of its field.
+class Checker {
+ public:
+  explicit Checker(absl::Status& fault) : fault_(fault) {}
+
+  template <std::integral T>
+  T Count(std::string_view field, T value) {
+    if (value < 0) Fail(field, "is negative");
+    return value;
+  }
+  double Amount(std::string_view field, double value) {
+    if (!std::isfinite(value)) {
+      Fail(field, "is not a finite number");
+    } else if (value < 0) {
+      Fail(field, "is negative");
+    }
+    return value;
+  }
+  void Fail(std::string_view field, std::string_view what) {
+    if (fault_.ok()) fault_ = base::InvalidArgument("{} {}", field, what);
+  }
+
+ private:
+  absl::Status& fault_;
+};
 
 inline std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField<std::string>& from) {
   return {from.begin(), from.end()};

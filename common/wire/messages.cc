@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -12,8 +13,10 @@
 #include "clusterpulse/collector/v1/collector.pb.h"
 #include "common/base/status.h"
 #include "common/wire/batch_codec.h"
+#include "common/wire/field_reader.h"
 #include "common/wire/fields.h"
 #include "common/wire/names.h"
+#include "common/wire/node_reader.h"
 
 namespace clusterpulse::wire {
 namespace {
@@ -200,6 +203,49 @@ absl::StatusOr<const Message*> Parse(std::string_view bytes, google::protobuf::A
   return message;
 }
 
+FromCollector BatchOrBad(const v1::MetricsBatch& message, absl::StatusOr<model::Batch> batch) {
+  absl::Status fault = Bounded("batch_id", message.batch_id());
+  if (fault.ok()) {
+    if (batch.ok()) return *std::move(batch);
+    fault = batch.status();
+  }
+  return BadBatch{message.cluster_name(), message.batch_id().substr(0, kLongestId), message.seq(), std::move(fault)};
+}
+
+// A batch in the form that every collector writes, without objects of protobuf's for its nodes. Absent: not in that
+// form, or no batch.
+std::optional<FromCollector> DecodeUsualBatch(std::string_view bytes) {
+  FieldReader payload(bytes);
+  if (!payload.Next() || payload.number() != v1::ConnectRequest::kMetricsFieldNumber || !payload.is_text() ||
+      payload.field().size() != bytes.size()) {
+    return std::nullopt;
+  }
+  std::vector<std::string_view> nodes;
+  std::string others;
+  FieldReader fields(payload.text());
+  while (fields.Next()) {
+    if (fields.number() == v1::MetricsBatch::kNodeMetricsFieldNumber && fields.is_text()) {
+      nodes.push_back(fields.text());
+    } else {
+      others.append(fields.field());
+    }
+  }
+  if (!fields.ok()) return std::nullopt;
+
+  google::protobuf::Arena arena;
+  const auto message = Parse<v1::MetricsBatch>(others, arena);
+  if (!message.ok()) return std::nullopt;
+  absl::StatusOr<model::Batch> batch = Decode(**message, nodes);
+  if (!batch.ok() || !batch->snapshot.nodes.has_value()) {
+    // Not all of the nodes were looked at: bytes that are none come before any other fault.
+    for (const std::string_view node : nodes) {
+      model::Node unused;
+      if (ReadNode(node, unused).code() == absl::StatusCode::kDataLoss) return std::nullopt;
+    }
+  }
+  return BatchOrBad(**message, std::move(batch));
+}
+
 template <typename Message, typename Fill>
 std::string Serialize(Fill fill) {
   google::protobuf::Arena arena;
@@ -211,20 +257,12 @@ std::string Serialize(Fill fill) {
 }  // namespace
 
 absl::StatusOr<FromCollector> DecodeFromCollector(std::string_view bytes) {
+  if (std::optional<FromCollector> batch = DecodeUsualBatch(bytes)) return *std::move(batch);
   google::protobuf::Arena arena;
   ASSIGN_OR_RETURN(const v1::ConnectRequest* const message, Parse<v1::ConnectRequest>(bytes, arena));
   switch (message->payload_case()) {
-    case v1::ConnectRequest::kMetrics: {
-      const v1::MetricsBatch& metrics = message->metrics();
-      absl::Status fault = Bounded("batch_id", metrics.batch_id());
-      if (fault.ok()) {
-        absl::StatusOr<model::Batch> batch = Decode(metrics);
-        if (batch.ok()) return FromCollector(*std::move(batch));
-        fault = batch.status();
-      }
-      return FromCollector(
-          BadBatch{metrics.cluster_name(), metrics.batch_id().substr(0, kLongestId), metrics.seq(), std::move(fault)});
-    }
+    case v1::ConnectRequest::kMetrics:
+      return BatchOrBad(message->metrics(), Decode(message->metrics()));
     case v1::ConnectRequest::kHealth:
       return DecodeHeartbeat(message->health());
     case v1::ConnectRequest::kRegister:

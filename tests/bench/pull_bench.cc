@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "tests/bench/bench_row.h"
 #include "tests/bench/process_stats.h"
 #include "tests/support/process.h"
 
@@ -74,10 +75,11 @@ int Run(const Options& options) {
   const double share = 100 * (CpuSeconds(hub->pid()) - before) / wall;
   const double rss = StatusMiB(hub->pid(), "VmRSS"), peak = StatusMiB(hub->pid(), "VmHWM");
   const int still = connected();
-  fmt::print(
-      "pull {} clusters x {} nodes / {} pods every 30 s, {:.0f} s measured: hub CPU {:.1f} % of a core "
-      "(limit 25, aim 10), RSS {:.0f} MiB, peak {:.0f} MiB (limit 128), connected {}\n",
-      options.clusters, options.nodes, options.nodes * options.pods_per_node, wall, share, rss, peak, still);
+  bench::PrintRow(
+      fmt::format("pull of {} clusters x {} nodes / {} pods every 30 s, {:.0f} s measured", options.clusters,
+                  options.nodes, options.nodes * options.pods_per_node, wall),
+      fmt::format("hub CPU {:.1f} % of a core, RSS {:.0f} MiB, peak {:.0f} MiB, connected {}", share, rss, peak, still),
+      "<= 25 %, <= 128 MiB", "10 %");
   if (hub->Stop() != 0 || still != options.clusters) return 1;
   return options.check && (share > 25 || peak > 128) ? 1 : 0;
 }

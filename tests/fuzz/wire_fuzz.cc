@@ -1,5 +1,5 @@
 // Bytes of the stream, from either side: decoding them never breaks anything, and what was understood comes back the
-// same after being sent on.
+// same after being sent on. A batch, and bytes taken as a node, read as protobuf reads them.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -8,6 +8,8 @@
 #include <variant>
 
 #include "common/wire/messages.h"
+#include "tests/common/wire/by_protobuf.h"
+#include "tests/fuzz/input.h"
 
 namespace {
 
@@ -37,5 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   Check(bytes, DecodeFromCollector);
   Check(bytes, DecodeFromHub);
+  clusterpulse::fuzz::Require(BatchDifference(bytes).empty());
+  clusterpulse::fuzz::Require(NodeDifference(bytes).empty());
   return 0;
 }
