@@ -10,7 +10,7 @@ namespace clusterpulse::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kPoll{100};  // what others know and do not tell
-constexpr std::chrono::seconds kUnreadPoll{1};   // while something of the cluster cannot be read
+constexpr std::chrono::seconds kSlowPoll{1};     // while something of the cluster cannot be read, or the hub is away
 constexpr std::chrono::nanoseconds kLongestSleep = std::chrono::seconds(10);
 
 }  // namespace
@@ -89,9 +89,9 @@ base::SteadyTime Batcher::Step() {
 
   has_news_ |= is_current && !was_current_;
   was_current_ = is_current;
-  if (has_news_ && !ports_.is_connected()) has_news_ = false;
+  const bool is_connected = !has_news_ || ports_.is_connected();
   const bool is_tick = !last_tick_ || now >= *last_tick_ + interval;
-  const bool is_held_back = has_news_ && now >= early_from_ && ports_.is_pending();
+  const bool is_held_back = has_news_ && now >= early_from_ && (!is_connected || ports_.is_pending());
   const bool is_early = has_news_ && now >= early_from_ && !is_held_back;
   if (is_tick || wants_full_ || is_early) {
     Collect(wants_full_);
@@ -105,8 +105,10 @@ base::SteadyTime Batcher::Step() {
     wants_full_ = has_news_ = false;  // whatever made it, it carries the news
   }
   base::SteadyTime next = *last_tick_ + interval;
-  if (has_news_) next = std::min(next, is_held_back ? now + kPoll : early_from_);
-  return is_current ? next : std::min(next, now + kUnreadPoll);
+  // Without a stream the news stays, for the full batch that the next one asks for to carry: the link may have one and
+  // not say so yet.
+  if (has_news_) next = std::min(next, !is_held_back ? early_from_ : now + (is_connected ? kPoll : kSlowPoll));
+  return is_current ? next : std::min(next, now + kSlowPoll);
 }
 
 void Batcher::Collect(bool full) {

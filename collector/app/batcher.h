@@ -18,8 +18,8 @@ namespace clusterpulse::collector {
 //   - one each interval, connected or not, on ticks that do not drift (those missed are skipped);
 //   - a full one at once when the hub was connected or needs state anew (Connected);
 //   - an early one at once when there is news, then at most one per early_gap. Not while disconnected: it would only
-//     push older ones out of the buffer, and the next connect brings a full one anyway. Nor while the hub has not taken
-//     the last one: for the same reason the news waits.
+//     push older ones out of the buffer, and the next connect brings a full one, with the news. Nor while the hub has
+//     not taken the last one: for the same reason the news waits.
 // The first waits until the cluster has been read, or for first_limit; when the rest is read after that, or can be read
 // again, it is news. A batch without any content is not handed on.
 //

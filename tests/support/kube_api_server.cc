@@ -32,10 +32,13 @@ void KillAndWait(int pid, int signal) {
   Send(pid, signal);
   Eventually(std::chrono::seconds(10), [pid] {
     if (::kill(pid, 0) != 0) return true;
-    // A zombie (its reaper is slow) holds no ports any more.
-    const std::string stat = ReadFile("/proc/" + std::to_string(pid) + "/stat");
+    // A zombie (its reaper is slow) holds no ports any more once its other threads are gone.
+    const std::string proc = "/proc/" + std::to_string(pid);
+    const std::string stat = ReadFile(proc + "/stat");
     const auto end = stat.rfind(')');
-    return end == std::string::npos || stat.substr(end + 2, 1) == "Z";
+    std::error_code gone;
+    const auto threads = std::distance(std::filesystem::directory_iterator(proc + "/task", gone), {});
+    return end == std::string::npos || (stat.substr(end + 2, 1) == "Z" && threads <= 1);
   });
 }
 

@@ -170,6 +170,20 @@ TEST_CASE("while disconnected there is a batch each interval and none early") {
   CHECK(f.Take() == std::vector<Made>{{61s, true}});
 }
 
+TEST_CASE("news that comes before the link says that it is connected is not lost") {
+  Fixture f;
+  f.batcher.Connected();
+  f.RunFor(1s);
+  f.Take();
+  f.connected = false;
+  f.batcher.News();
+  f.RunFor(1s);
+  CHECK(f.Take().empty());
+  f.connected = true;
+  f.RunFor(2s);
+  CHECK(f.Take().size() == 1);
+}
+
 TEST_CASE("another interval is in force at once and counts from the last tick") {
   struct Case {
     std::string name;
