@@ -42,11 +42,13 @@ absl::Status ReadMeta(json::Cursor metadata, MetaParts parts, ObjectMeta& out) {
 }
 
 absl::Status ReadLabels(json::Cursor object, model::Labels& out) {
-  out.clear();
-  return object.ForEachMember([&](std::string_view key, json::Cursor value) {
+  model::LabelsBuilder labels;
+  const absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) {
     std::string_view text;
-    if (value.Get(text)) out.insert_or_assign(std::string(key), std::string(text));
+    if (value.Get(text)) labels.Add(key, text);
   });
+  out = labels.Build();
+  return status;
 }
 
 }  // namespace clusterpulse::kube

@@ -1,19 +1,17 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "common/base/clock.h"
+#include "common/model/labels.h"
 
 // What a cluster is made of, as both modes deliver it and the store keeps it: plain values, no protobuf, no JSON, no
 // I/O. CPU is in cores, memory and storage in bytes. Field meanings and formulas: common/survey; contract documents
 // made from these: hub/store/documents.h.
 namespace clusterpulse::model {
-
-using Labels = std::map<std::string, std::string>;
 
 enum class NodeStatus { kUnknown, kReady, kNotReady, kSchedulingDisabled };
 // The contract's word: Unknown, Ready, NotReady, SchedulingDisabled.

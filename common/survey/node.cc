@@ -158,9 +158,8 @@ absl::Status ReadNode(json::Cursor object, kube::ObjectMeta& meta, model::Node& 
     }
     return absl::OkStatus();
   }));
-  for (auto it = out.labels.lower_bound(std::string(kRolePrefix));
-       it != out.labels.end() && it->first.compare(0, kRolePrefix.size(), kRolePrefix) == 0; ++it) {
-    out.roles.push_back(it->first.substr(kRolePrefix.size()));
+  for (const auto& [key, value] : out.labels) {
+    if (key.starts_with(kRolePrefix)) out.roles.emplace_back(key.substr(kRolePrefix.size()));
   }
   out.status = StatusWord(out, cordoned);
   return absl::OkStatus();

@@ -119,9 +119,7 @@ absl::Status ReadClusterServiceVersion(json::Cursor object, ClusterServiceVersio
       out.ns = std::move(meta.ns);
       out.name = std::move(meta.name);
       out.created_at = std::move(meta.creation_timestamp);
-      if (const auto it = meta.annotations.find(std::string(kTargetNamespaces)); it != meta.annotations.end()) {
-        out.target_namespaces = std::move(it->second);
-      }
+      if (const auto names = meta.annotations.Find(kTargetNamespaces)) out.target_namespaces = *names;
     } else if (key == "spec") {
       out.has_spec = value.IsObject();
       return ReadCsvSpec(value, out);
@@ -158,7 +156,7 @@ model::OlmOperator MakeOperator(const Subscription& subscription, const ClusterS
   }
   made.created_at = csv.created_at;
   made.updated_at = csv.updated_at;
-  if (subscription.approval) made.subscription["installPlanApproval"] = *subscription.approval;
+  if (subscription.approval) made.subscription = {{"installPlanApproval", *subscription.approval}};
   return made;
 }
 

@@ -94,8 +94,8 @@ void EncodeNode(const model::Node& from, v1::NodeMetrics& to) {
   to.set_container_runtime(from.container_runtime);
   to.set_kubelet_version(from.kubelet_version);
   to.set_architecture(from.architecture);
-  to.mutable_labels()->insert(from.labels.begin(), from.labels.end());
-  to.mutable_annotations()->insert(from.annotations.begin(), from.annotations.end());
+  SetMap(from.labels, *to.mutable_labels());
+  SetMap(from.annotations, *to.mutable_annotations());
   to.set_internal_ip(from.internal_ip);
   to.set_external_ip(from.external_ip);
   to.set_hostname(from.hostname);
@@ -175,7 +175,7 @@ void EncodeOperator(const model::OlmOperator& from, v1::OperatorInfo& to) {
   SetStrings(from.install_modes, *to.mutable_install_modes());
   SetStrings(from.available_in_namespaces, *to.mutable_available_in_namespaces());
   to.set_available_count(static_cast<std::int32_t>(from.available_in_namespaces.size()));
-  to.mutable_subscription()->insert(from.subscription.begin(), from.subscription.end());
+  SetMap(from.subscription, *to.mutable_subscription());
   to.set_created_at(from.created_at);
   to.set_updated_at(from.updated_at);
 }
@@ -305,7 +305,7 @@ void EncodeSource(const model::SourceResult& from, v1::CustomResourceBatch& to) 
     out.set_id(row.id);
     out.set_namespace_(row.ns);
     out.set_name(row.name);
-    out.mutable_labels()->insert(row.labels.begin(), row.labels.end());
+    SetMap(row.labels, *out.mutable_labels());
     out.set_values_json(row.values_json);
   }
   for (const auto& [name, value] : from.aggregations) {
@@ -393,8 +393,7 @@ absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message) {
   return Decode(message, {written.begin(), written.end()});
 }
 
-absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::vector<std::string_view>& nodes) {
-  model::Batch batch;
+absl::Status DecodeHead(const v1::MetricsBatch& message, model::Batch& batch) {
   batch.cluster = message.cluster_name();
   batch.id = message.batch_id();
   batch.seq = message.seq();
@@ -413,7 +412,12 @@ absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::
     return base::InvalidArgument("part {} of {} parts", batch.part, batch.parts);
   }
   if (batch.parts > 0 && batch.seq == 0) return base::InvalidArgument("a part without a seq");
+  return absl::OkStatus();
+}
 
+absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::vector<std::string_view>& nodes) {
+  model::Batch batch;
+  RETURN_IF_ERROR(DecodeHead(message, batch));
   ASSIGN_OR_RETURN(const Scopes scopes, ScopesOf(message, !nodes.empty()));
   model::ClusterSnapshot& snapshot = batch.snapshot;
   if (scopes.counts) {

@@ -25,6 +25,8 @@ absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message);
 // The same with the bytes of each NodeMetrics in place of `message.node_metrics`, which then cost no objects of
 // protobuf's. Bytes that are no node are found only when they are of this batch's scopes.
 absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::vector<std::string_view>& nodes);
+// All of it but snapshot and sources, for which the message needs none of its lists.
+absl::Status DecodeHead(const v1::MetricsBatch& message, model::Batch& batch);
 
 // Overwrites `out`, with nothing that Decode refuses: what is no number or negative goes as 0, a time of a condition
 // outside those bounds as none, an aggregation that is no number not at all. Names are taken as Kubernetes made them.

@@ -15,6 +15,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/status.h"
+#include "common/model/labels.h"
 
 // Fields of the wire that several messages have. Private to common/wire. Errors are kInvalidArgument and name the
 // field.
@@ -66,6 +67,9 @@ inline std::vector<std::string> Strings(const google::protobuf::RepeatedPtrField
 }
 inline void SetStrings(const std::vector<std::string>& from, google::protobuf::RepeatedPtrField<std::string>& to) {
   to.Assign(from.begin(), from.end());
+}
+inline void SetMap(const model::Labels& from, google::protobuf::Map<std::string, std::string>& to) {
+  for (const auto& [key, value] : from) to[std::string(key)] = value;
 }
 template <typename To, typename From>
 To Map(const From& from) {

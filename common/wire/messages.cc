@@ -203,26 +203,35 @@ absl::StatusOr<const Message*> Parse(std::string_view bytes, google::protobuf::A
   return message;
 }
 
-FromCollector BatchOrBad(const v1::MetricsBatch& message, absl::StatusOr<model::Batch> batch) {
-  absl::Status fault = Bounded("batch_id", message.batch_id());
-  if (fault.ok()) {
-    if (batch.ok()) return *std::move(batch);
-    fault = batch.status();
-  }
-  return BadBatch{message.cluster_name(), message.batch_id().substr(0, kLongestId), message.seq(), std::move(fault)};
+BadBatch ToBad(const v1::MetricsBatch& message, absl::Status reason) {
+  return {message.cluster_name(), message.batch_id().substr(0, kLongestId), message.seq(), std::move(reason)};
 }
 
-// A batch in the form that every collector writes, without objects of protobuf's for its nodes. Absent: not in that
-// form, or no batch.
-std::optional<FromCollector> DecodeUsualBatch(std::string_view bytes) {
+// `batch`, or what makes it a BadBatch.
+template <typename Result, typename Batch>
+Result BatchOrBad(const v1::MetricsBatch& message, absl::StatusOr<Batch> batch) {
+  if (const absl::Status fault = Bounded("batch_id", message.batch_id()); !fault.ok()) return ToBad(message, fault);
+  if (!batch.ok()) return ToBad(message, batch.status());
+  return *std::move(batch);
+}
+
+// The MetricsBatch in a message in the form that every collector writes: nothing but one.
+std::optional<std::string_view> UsualBatch(std::string_view bytes) {
   FieldReader payload(bytes);
   if (!payload.Next() || payload.number() != v1::ConnectRequest::kMetricsFieldNumber || !payload.is_text() ||
       payload.field().size() != bytes.size()) {
     return std::nullopt;
   }
+  return payload.text();
+}
+
+// A batch in that form, without objects of protobuf's for its nodes. Absent: not in that form, or no batch.
+std::optional<FromCollector> DecodeUsualBatch(std::string_view bytes) {
+  const std::optional<std::string_view> usual = UsualBatch(bytes);
+  if (!usual) return std::nullopt;
   std::vector<std::string_view> nodes;
   std::string others;
-  FieldReader fields(payload.text());
+  FieldReader fields(*usual);
   while (fields.Next()) {
     if (fields.number() == v1::MetricsBatch::kNodeMetricsFieldNumber && fields.is_text()) {
       nodes.push_back(fields.text());
@@ -243,7 +252,61 @@ std::optional<FromCollector> DecodeUsualBatch(std::string_view bytes) {
       if (ReadNode(node, unused).code() == absl::StatusCode::kDataLoss) return std::nullopt;
     }
   }
-  return BatchOrBad(**message, std::move(batch));
+  return BatchOrBad<FromCollector>(**message, std::move(batch));
+}
+
+std::size_t RowsOf(std::string_view source) {
+  std::size_t rows = 0;
+  FieldReader fields(source);
+  while (fields.Next()) {
+    if (fields.number() == v1::CustomResourceBatch::kResourcesFieldNumber && fields.is_text()) ++rows;
+  }
+  return rows;
+}
+
+std::optional<EnvelopeFromCollector> DecodeUsualHead(std::string_view bytes) {
+  const std::optional<std::string_view> usual = UsualBatch(bytes);
+  if (!usual) return std::nullopt;
+  BatchHead head;
+  std::string others;
+  FieldReader fields(*usual);
+  while (fields.Next()) {
+    switch (fields.number()) {
+      case v1::MetricsBatch::kNodeMetricsFieldNumber:
+        head.nodes += fields.is_text() ? 1 : 0;
+        break;
+      case v1::MetricsBatch::kCustomResourcesFieldNumber:
+        if (!fields.is_text()) break;
+        ++head.sources;
+        head.rows += RowsOf(fields.text());
+        break;
+      case v1::MetricsBatch::kClusterMetricsFieldNumber:
+      case v1::MetricsBatch::kOperatorsFieldNumber:
+      case v1::MetricsBatch::kClusterOperatorsFieldNumber:
+      case v1::MetricsBatch::kClusterInfoFieldNumber:
+        break;
+      default:
+        others.append(fields.field());
+    }
+  }
+  if (!fields.ok()) return std::nullopt;
+  google::protobuf::Arena arena;
+  const auto message = Parse<v1::MetricsBatch>(others, arena);
+  if (!message.ok()) return std::nullopt;
+  const absl::Status fault = DecodeHead(**message, head.batch);
+  return BatchOrBad<EnvelopeFromCollector>(
+      **message, fault.ok() ? absl::StatusOr<BatchHead>(std::move(head)) : absl::StatusOr<BatchHead>(fault));
+}
+
+BatchHead ToHead(model::Batch batch) {
+  BatchHead head;
+  if (batch.snapshot.nodes.has_value()) head.nodes = batch.snapshot.nodes->size();
+  head.sources = batch.sources.size();
+  for (const model::SourceResult& source : batch.sources) head.rows += source.rows.size();
+  batch.snapshot = {};
+  batch.sources.clear();
+  head.batch = std::move(batch);
+  return head;
 }
 
 template <typename Message, typename Fill>
@@ -251,7 +314,15 @@ std::string Serialize(Fill fill) {
   google::protobuf::Arena arena;
   auto* message = google::protobuf::Arena::CreateMessage<Message>(&arena);
   fill(*message);
-  return message->SerializeAsString();
+  std::string bytes;
+  bytes.reserve(message->ByteSizeLong());
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream out(&stream);
+    out.SetSerializationDeterministic(true);  // maps in the order of their keys, as whoever reads wants to have them
+    message->SerializeToCodedStream(&out);
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -262,7 +333,7 @@ absl::StatusOr<FromCollector> DecodeFromCollector(std::string_view bytes) {
   ASSIGN_OR_RETURN(const v1::ConnectRequest* const message, Parse<v1::ConnectRequest>(bytes, arena));
   switch (message->payload_case()) {
     case v1::ConnectRequest::kMetrics:
-      return BatchOrBad(message->metrics(), Decode(message->metrics()));
+      return BatchOrBad<FromCollector>(message->metrics(), Decode(message->metrics()));
     case v1::ConnectRequest::kHealth:
       return DecodeHeartbeat(message->health());
     case v1::ConnectRequest::kRegister:
@@ -273,6 +344,27 @@ absl::StatusOr<FromCollector> DecodeFromCollector(std::string_view bytes) {
       break;
   }
   return FromCollector(Unknown());
+}
+
+absl::StatusOr<EnvelopeFromCollector> DecodeEnvelope(std::string_view bytes) {
+  if (std::optional<EnvelopeFromCollector> head = DecodeUsualHead(bytes)) return *std::move(head);
+  ASSIGN_OR_RETURN(FromCollector message, DecodeFromCollector(bytes));
+  return std::visit(
+      [](auto&& value) -> EnvelopeFromCollector {
+        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, model::Batch>) {
+          return ToHead(std::move(value));
+        } else {
+          return std::move(value);
+        }
+      },
+      std::move(message));
+}
+
+absl::StatusOr<model::Batch> DecodeBatch(std::string_view bytes) {
+  ASSIGN_OR_RETURN(FromCollector message, DecodeFromCollector(bytes));
+  if (auto* const batch = std::get_if<model::Batch>(&message)) return std::move(*batch);
+  if (auto* const bad = std::get_if<BadBatch>(&message)) return bad->reason;
+  return absl::DataLossError("the message is no batch");
 }
 
 absl::StatusOr<FromHub> DecodeFromHub(std::string_view bytes) {

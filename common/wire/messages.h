@@ -42,6 +42,19 @@ using FromHub = std::variant<Unknown, model::Welcome, model::DeliveryAck, model:
                              model::UpstreamAck>;
 
 absl::StatusOr<FromCollector> DecodeFromCollector(std::string_view bytes);
+
+// What a batch says of itself and how much it holds; what it holds may still be broken.
+struct BatchHead {
+  model::Batch batch;  // without snapshot and sources
+  std::size_t nodes = 0, sources = 0, rows = 0;
+};
+// DecodeFromCollector, with as little of a batch looked at as tells what to do with it: a hundredth of the time.
+using EnvelopeFromCollector =
+    std::variant<Unknown, model::Registration, BatchHead, BadBatch, model::Heartbeat, model::ConfigReport>;
+absl::StatusOr<EnvelopeFromCollector> DecodeEnvelope(std::string_view bytes);
+// The batch in these bytes. kDataLoss also when they are another message.
+absl::StatusOr<model::Batch> DecodeBatch(std::string_view bytes);
+
 absl::StatusOr<FromHub> DecodeFromHub(std::string_view bytes);
 
 std::string Encode(const model::Registration& message);

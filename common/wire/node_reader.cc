@@ -5,8 +5,6 @@
 #include <string>
 #include <utility>
 
-#include <absl/container/inlined_vector.h>
-
 #include "clusterpulse/collector/v1/collector.pb.h"
 #include "common/wire/field_reader.h"
 #include "common/wire/fields.h"
@@ -19,40 +17,20 @@ namespace v1 = ::clusterpulse::collector::v1;
 
 constexpr int kKey = 1, kValue = 2;          // of a map's entry
 constexpr std::size_t kUsualConditions = 5;  // the kubelet's four and the network's
+constexpr std::size_t kUsualLabels = 24, kUsualLabelText = 1280;
 
-// The entries of a map<string, string>, as they come.
-class Entries {
- public:
-  bool Add(const FieldReader& from) {
-    if (!from.is_text()) return true;
-    Entry& entry = entries_.emplace_back();
-    entry.place = entries_.size();
-    FieldReader fields(from.text());
-    while (fields.Next()) {
-      if (fields.number() == kKey) fields.Read(entry.key);
-      if (fields.number() == kValue) fields.Read(entry.value);
-    }
-    return fields.ok();
+// Adds an entry of a map<string, string>.
+bool ReadEntry(const FieldReader& from, model::LabelsBuilder& to) {
+  if (!from.is_text()) return true;
+  std::string_view key, value;
+  FieldReader fields(from.text());
+  while (fields.Next()) {
+    if (fields.number() == kKey) fields.Read(key);
+    if (fields.number() == kValue) fields.Read(value);
   }
-  // The last of several with one key counts.
-  void MoveTo(model::Labels& to) {
-    std::sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-      const int order = a.key.compare(b.key);
-      return order != 0 ? order < 0 : a.place < b.place;
-    });
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (i + 1 < entries_.size() && entries_[i + 1].key == entries_[i].key) continue;
-      to.emplace_hint(to.end(), entries_[i].key, entries_[i].value);
-    }
-  }
-
- private:
-  struct Entry {
-    std::string_view key, value;
-    std::size_t place = 0;
-  };
-  absl::InlinedVector<Entry, 32> entries_;
-};
+  to.Add(key, value);
+  return fields.ok();
+}
 
 bool ReadTime(std::string_view bytes, google::protobuf::Timestamp& to) {
   FieldReader fields(bytes);
@@ -128,7 +106,7 @@ model::NodeStatus ParseNodeStatus(std::string_view word) {
 // What has to be put together from several fields, or checked as they come.
 struct Parts {
   std::string_view status;
-  Entries labels, annotations;
+  model::LabelsBuilder labels, annotations;
   absl::Status time_fault;
 };
 
@@ -211,7 +189,7 @@ bool ReadField(FieldReader& field, model::Node& to, Parts& parts) {
       field.Read(to.architecture);
       break;
     case Wire::kLabelsFieldNumber:
-      return parts.labels.Add(field);
+      return ReadEntry(field, parts.labels);
     case Wire::kInternalIpFieldNumber:
       field.Read(to.internal_ip);
       break;
@@ -223,7 +201,7 @@ bool ReadField(FieldReader& field, model::Node& to, Parts& parts) {
     case Wire::kTaintsFieldNumber:
       return !field.is_text() || ReadTaint(field.text(), to.taints.emplace_back());
     case Wire::kAnnotationsFieldNumber:
-      return parts.annotations.Add(field);
+      return ReadEntry(field, parts.annotations);
     case Wire::kExternalIpFieldNumber:
       field.Read(to.external_ip);
       break;
@@ -269,14 +247,17 @@ absl::Status CheckNode(const model::Node& node) {
 
 absl::Status ReadNode(std::string_view bytes, model::Node& to) {
   Parts parts;
+  // Not beyond what the bytes can hold: a message may have a great many small nodes.
+  parts.labels =
+      model::LabelsBuilder(std::min(kUsualLabels, bytes.size() / 8), std::min(kUsualLabelText, bytes.size()));
   FieldReader fields(bytes);
   while (fields.Next()) {
     if (!ReadField(fields, to, parts)) return absl::DataLossError("bytes of a node that only protobuf can judge");
   }
   if (!fields.ok()) return absl::DataLossError("bytes of a node that only protobuf can judge");
   to.status = ParseNodeStatus(parts.status);
-  parts.labels.MoveTo(to.labels);
-  parts.annotations.MoveTo(to.annotations);
+  to.labels = parts.labels.Build();
+  to.annotations = parts.annotations.Build();
   RETURN_IF_ERROR(CheckNode(to));
   return parts.time_fault;
 }

@@ -15,14 +15,6 @@ constexpr std::chrono::seconds kPartLimit{60};
 constexpr std::chrono::hours kOldest{24};
 constexpr std::size_t kLongestName = 253;
 
-std::size_t Rows(const model::Batch& batch) {
-  std::size_t rows = 0;
-  for (const model::SourceResult& source : batch.sources) rows += source.rows.size();
-  return rows;
-}
-
-std::size_t Nodes(const model::Batch& batch) { return batch.snapshot.nodes ? batch.snapshot.nodes->size() : 0; }
-
 // By the hub's clock alone: what the collector's says about times is not looked at, so that a wrong one never makes
 // data look newer than when it came.
 base::SystemTime DataAt(const model::Batch& batch, bool upstream, base::SystemTime received) {
@@ -81,12 +73,13 @@ bool BatchLane::IsForeign(const std::string& cluster) {
   return true;
 }
 
-absl::Status BatchLane::Take(model::Batch batch, std::string bytes, Arrival at) {
+absl::Status BatchLane::Take(const wire::BatchHead& head, std::string bytes, Arrival at) {
+  const model::Batch& batch = head.batch;
   if (IsForeign(batch.cluster)) return ForeignBatch(options_.cluster);
   const bool upstream = receipts_.upstream();
   if (!upstream && batch.seq == 0) return NoSeq();
-  if (!batch.sources.empty()) services_.metrics.source_results_dropped.Add(static_cast<double>(batch.sources.size()));
-  if (!upstream && batch.parts > 1) return TakePart(batch, std::move(bytes), at);
+  if (head.sources > 0) services_.metrics.source_results_dropped.Add(static_cast<double>(head.sources));
+  if (!upstream && batch.parts > 1) return TakePart(head, std::move(bytes), at);
   if (!receipts_.Take(bytes.size(), batch.history_only, true)) return NoCredits();
 
   const BatchRef ref{batch.id, upstream ? ++upstream_seq_ : batch.seq, bytes.size()};
@@ -94,23 +87,16 @@ absl::Status BatchLane::Take(model::Batch batch, std::string bytes, Arrival at) 
     Reject(ref, "parts", "parts were not agreed upon");
     return absl::OkStatus();
   }
-  if (const std::string over = OverLimit(Nodes(batch), Rows(batch), at.steady); !over.empty()) {
+  if (const std::string over = OverLimit(head.nodes, head.rows, at.steady); !over.empty()) {
     Reject(ref, "limit", over);
     return absl::OkStatus();
   }
   const base::SystemTime data_at = DataAt(batch, upstream, at.wall);
   const bool history_only = !upstream && batch.history_only;
   Keep(bytes.size());
-  std::shared_ptr<model::Batch> decoded;
-  if (queue_.empty()) {
-    batch.sources.clear();
-    batch.part = batch.parts = 0;
-    decoded = std::make_shared<model::Batch>(std::move(batch));
-  }
   Messages messages;
   messages.push_back(std::move(bytes));
-  queue_.push_back(
-      {ref, history_only, std::make_shared<const Messages>(std::move(messages)), std::move(decoded), data_at});
+  queue_.push_back({ref, history_only, std::make_shared<const Messages>(std::move(messages)), data_at});
   return absl::OkStatus();
 }
 
@@ -129,7 +115,8 @@ absl::Status BatchLane::Take(const wire::BadBatch& batch, std::size_t bytes) {
   return absl::OkStatus();
 }
 
-absl::Status BatchLane::TakePart(const model::Batch& part, std::string bytes, Arrival at) {
+absl::Status BatchLane::TakePart(const wire::BatchHead& head, std::string bytes, Arrival at) {
+  const model::Batch& part = head.batch;
   const bool continues = assembly_ && assembly_->ref.seq == part.seq && part.part == assembly_->messages.size() &&
                          part.parts == assembly_->parts;
   if (assembly_ && !continues) {
@@ -159,8 +146,8 @@ absl::Status BatchLane::TakePart(const model::Batch& part, std::string bytes, Ar
   Keep(size);
   assembly.messages.push_back(std::move(bytes));
   assembly.ref.bytes += size;
-  assembly.nodes += Nodes(part);
-  assembly.rows += Rows(part);
+  assembly.nodes += head.nodes;
+  assembly.rows += head.rows;
   assembly.last_part = at.steady;
   if (assembly.ref.bytes > kMostBatchBytes + kByteSlack) {
     BreakAssembly("too_large", fmt::format("larger than {} bytes", kMostBatchBytes));
@@ -168,7 +155,7 @@ absl::Status BatchLane::TakePart(const model::Batch& part, std::string bytes, Ar
     BreakAssembly("limit", over);
   } else if (assembly.messages.size() == assembly.parts) {
     queue_.push_back({assembly.ref, assembly.history_only,
-                      std::make_shared<const Messages>(std::move(assembly.messages)), nullptr, assembly.data_at});
+                      std::make_shared<const Messages>(std::move(assembly.messages)), assembly.data_at});
     assembly_.reset();
   }
   return absl::OkStatus();
@@ -226,26 +213,22 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   while (!queue_.empty() && !NeedsWrite(queue_.front())) SettleFront("history", services_.data.Continuity(), now);
   if (queue_.empty()) return {};
 
-  Queued& front = queue_.front();
+  const Queued& front = queue_.front();
   store::WriterPosition position{
       .cluster = options_.cluster, .epoch = options_.epoch, .instance = options_.instance, .seq = front.ref.seq};
   // The seam for history: a batch has its samples, if they are not durable yet, beside its state, and those of batches
   // that NeedsWrite refuses; both go to their sink here.
   return [&services = services_, writer = writer_, position = std::move(position), messages = front.messages,
-          decoded = std::exchange(front.decoded, nullptr), data_at = front.data_at, durable = receipts_.durable()] {
+          data_at = front.data_at, durable = receipts_.durable()] {
     Stored stored{.continuity = services.data.Continuity(), .durable = durable};
-    model::Batch made;
-    if (decoded == nullptr) {
-      absl::StatusOr<model::Batch> joined = DecodeBatch(*messages);
-      if (!joined.ok()) {
-        stored.fault = joined.status();
-        return stored;
-      }
-      made = *std::move(joined);
-      made.sources.clear();
+    absl::StatusOr<model::Batch> batch = DecodeParts(*messages);
+    if (!batch.ok()) {
+      stored.fault = batch.status();
+      return stored;
     }
+    batch->sources.clear();
     const base::SteadyTime begin = services.clock.Steady();
-    stored.result = writer->Apply(position, decoded != nullptr ? *decoded : made, data_at, durable);
+    stored.result = writer->Apply(position, *batch, data_at, durable);
     services.metrics.apply_seconds.Observe(std::chrono::duration<double>(services.clock.Steady() - begin).count());
     return stored;
   };
@@ -253,7 +236,7 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
 
 absl::StatusOr<store::ApplyResult> BatchLane::OnStored(const Stored& stored, base::SteadyTime now) {
   if (!stored.fault.ok()) {
-    RejectFront("parts", base::Message(stored.fault));
+    RejectFront("malformed", base::Message(stored.fault));
     return store::ApplyResult::kRepeated;
   }
   if (!stored.result.ok()) {

@@ -26,15 +26,15 @@ namespace clusterpulse::ingest {
 // What came of writing a batch.
 struct Stored {
   absl::StatusOr<store::ApplyResult> result = store::ApplyResult::kRepeated;
-  absl::Status fault;              // of the batch itself, found when its parts were joined; the store was not asked
+  absl::Status fault;              // of the batch itself: the store was not asked
   std::uint64_t continuity = 0;    // of the store, before the write
   model::DurablePosition durable;  // written with it
 };
 
 // The way of one stream's batches from the wire to the store: checks them against what the policy allows, joins parts,
-// keeps those that wait (all but the first as bytes: a tenth of what they are decoded), and says what to write next.
-// One batch is being written at a time, in the order they came. What cannot be written now stays, and is tried again
-// for as long as the stream lives.
+// keeps those that wait, as bytes (a tenth of what they are decoded), and says what to write next. A batch is decoded
+// by the job that writes it. One is being written at a time, in the order they came. What cannot be written now stays,
+// and is tried again for as long as the stream lives.
 //
 // Metric sources are not configured yet: results for any are dropped and counted.
 //
@@ -60,7 +60,7 @@ class BatchLane {
 
   // A message with a batch came. An error is for the peer and ends the stream: kPermissionDenied (another cluster's),
   // kResourceExhausted (beyond its credits), kInvalidArgument (cannot be answered). `bytes` are the message.
-  absl::Status Take(model::Batch batch, std::string bytes, Arrival at);
+  absl::Status Take(const wire::BatchHead& head, std::string bytes, Arrival at);
   absl::Status Take(const wire::BadBatch& batch, std::size_t bytes);
 
   // Settles what needs no write and gives the next write; empty: nothing to write now. After an error of the store the
@@ -94,7 +94,6 @@ class BatchLane {
     BatchRef ref;
     bool history_only = false;
     std::shared_ptr<const Messages> messages;  // as they came
-    std::shared_ptr<model::Batch> decoded;     // of one that need not wait; else made from the messages when needed
     base::SystemTime data_at;
   };
   // A batch in parts that is on its way.
@@ -109,7 +108,7 @@ class BatchLane {
   };
 
   bool IsForeign(const std::string& cluster);
-  absl::Status TakePart(const model::Batch& part, std::string bytes, Arrival at);
+  absl::Status TakePart(const wire::BatchHead& head, std::string bytes, Arrival at);
   void BreakAssembly(std::string_view kind, std::string_view why);
   // Empty: within. Otherwise why not, which is also noted.
   std::string OverLimit(std::size_t nodes, std::size_t rows, base::SteadyTime now);

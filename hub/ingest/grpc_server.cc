@@ -28,6 +28,8 @@ namespace {
 constexpr std::string_view kBearer = "bearer ";
 // A collector has one; proxies in between open more connections when they need more.
 constexpr int kMostCalls = 16;
+// What a peer may send of a message that nobody reads yet.
+constexpr int kLookahead = 256 << 10;
 
 std::string ServiceName() {
   std::string_view path = wire::kConnectMethod;
@@ -261,6 +263,9 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const Options& opt
       .AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, ms(options.min_client_ping_interval))
       .AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0)
       .AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMostCalls)
+      // A usual batch arrives whole. What gRPC would find out by measuring costs a ping with every one of them.
+      .AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kLookahead)
+      .AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0)
       .AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, ms(options.handshake_limit))
       .AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, ms(options.idle_limit))
       // One listening socket: two would fetch certificates at once, which gRPC does not guard. It also makes a port

@@ -53,7 +53,7 @@ Ingester::~Ingester() { Stop(kDestructorLimit); }
 
 absl::Status Ingester::Start() {
   Parts& p = *parts_;
-  RETURN_IF_ERROR(p.pool.Start());
+  p.pool.Start();
   auto server = GrpcServer::Start(
       {.address = p.options.address,
        .port = p.options.port,

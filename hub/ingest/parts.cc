@@ -6,7 +6,6 @@
 #include <set>
 #include <string_view>
 #include <utility>
-#include <variant>
 
 #include "common/base/status.h"
 #include "common/wire/messages.h"
@@ -102,14 +101,17 @@ absl::StatusOr<model::Batch> JoinParts(std::vector<model::Batch> parts) {
   return whole;
 }
 
-absl::StatusOr<model::Batch> DecodeBatch(const std::vector<std::string>& messages) {
+absl::StatusOr<model::Batch> DecodeParts(const std::vector<std::string>& messages) {
+  if (messages.size() == 1) {
+    ASSIGN_OR_RETURN(model::Batch whole, wire::DecodeBatch(messages.front()));
+    whole.part = whole.parts = 0;
+    return whole;
+  }
   std::vector<model::Batch> parts;
   parts.reserve(messages.size());
   for (const std::string& message : messages) {
-    ASSIGN_OR_RETURN(wire::FromCollector decoded, wire::DecodeFromCollector(message));
-    auto* const batch = std::get_if<model::Batch>(&decoded);
-    if (batch == nullptr) return base::Internal("a message that was a batch is none");
-    parts.push_back(std::move(*batch));
+    ASSIGN_OR_RETURN(model::Batch part, wire::DecodeBatch(message));
+    parts.push_back(std::move(part));
   }
   return JoinParts(std::move(parts));
 }

@@ -19,8 +19,7 @@ inline constexpr std::size_t kByteSlack = std::size_t{64} << 10;
 // that must be unique comes twice.
 absl::StatusOr<model::Batch> JoinParts(std::vector<model::Batch> parts);
 
-// The batch in these messages as they came: one, or the parts of one. Errors as JoinParts, and kInternal for bytes that
-// are no batch: they were checked when they came.
-absl::StatusOr<model::Batch> DecodeBatch(const std::vector<std::string>& messages);
+// The batch in these messages as they came: one, or the parts of one. Errors of JoinParts and wire::DecodeBatch.
+absl::StatusOr<model::Batch> DecodeParts(const std::vector<std::string>& messages);
 
 }  // namespace clusterpulse::ingest

@@ -85,16 +85,23 @@ void Receipts::Step(base::SteadyTime now, std::uint64_t continuity) {
   }
 }
 
-bool Receipts::ack_due() const {
-  return settled_.batches > 0 || settled_.bytes > 0 || durable_news_ || new_credits_.has_value();
+bool Receipts::has_urgent_news() const {
+  return settled_.batches > 0 || settled_.bytes > 0 || new_credits_.has_value();
 }
 
-bool Receipts::all_told() const { return acks_.empty() && replay_.empty() && !(delivery_ && ack_due()); }
+base::SteadyTime Receipts::ack_due() const {
+  if (!has_urgent_news() && !durable_news_) return base::SteadyTime::max();
+  if (!last_ack_) return base::SteadyTime();
+  return *last_ack_ + (has_urgent_news() ? kAckInterval : kDurableInterval);
+}
+
+bool Receipts::all_told() const { return acks_.empty() && replay_.empty() && !has_urgent_news() && !durable_news_; }
 
 std::optional<base::SteadyTime> Receipts::next_due(bool may_send) const {
   base::SteadyTime due = base::SteadyTime::max();
-  if (!waits_.empty()) due = waits_.front().until;
-  if (may_send && delivery_ && ack_due()) due = std::min(due, last_ack_.value_or(base::SteadyTime()) + kAckInterval);
+  // Not before it could be told.
+  if (!waits_.empty()) due = std::max(waits_.front().until, last_ack_.value_or(base::SteadyTime()) + kDurableInterval);
+  if (may_send) due = std::min(due, ack_due());
   if (may_send && (!acks_.empty() || !replay_.empty())) due = base::SteadyTime();
   if (due == base::SteadyTime::max()) return std::nullopt;
   return due;
@@ -108,7 +115,7 @@ std::optional<std::string> Receipts::NextMessage(base::SteadyTime now) {
     return wire::Encode(ack);
   }
   if (!delivery_) return std::nullopt;
-  if (ack_due() && (!last_ack_ || now - *last_ack_ >= kAckInterval)) {
+  if (ack_due() <= now) {
     last_ack_ = now;
     return TakeAck();
   }

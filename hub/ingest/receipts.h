@@ -26,13 +26,16 @@ struct BatchRef {
 // What one stream's collector is told about its batches, and what it may have in flight.
 //
 // To an upstream collector: one Ack for each batch. To one with capability "delivery": DeliveryAcks, coalesced (at most
-// one each kAckInterval, and none before the one before is written), which also return its credits; and Replay for
-// batches whose wait for durability was broken. Such a batch is durable only after it came again.
+// one each kAckInterval, one with nothing to tell but what is durable each kDurableInterval, and none before the one
+// before is written), which also return its credits; and Replay for batches whose wait for durability was broken. Such
+// a batch is durable only after it came again.
 //
 // Confined to one thread; time is an argument. Bounded by the credits: what is not told yet still counts against them.
 class Receipts {
  public:
   static constexpr std::chrono::milliseconds kAckInterval{20};
+  // Nobody waits for it: it only frees space.
+  static constexpr std::chrono::milliseconds kDurableInterval{1000};
 
   // For an upstream collector.
   explicit Receipts(const Metrics& metrics) : metrics_(metrics) {}
@@ -79,7 +82,9 @@ class Receipts {
   };
 
   void Settle(std::size_t bytes);
-  bool ack_due() const;
+  bool has_urgent_news() const;
+  // When the next ack goes out, written ones permitting; max(): there is nothing to tell.
+  base::SteadyTime ack_due() const;
   std::string TakeAck();
 
   const Metrics& metrics_;

@@ -49,8 +49,8 @@ Session::Session(Info info, StreamPeer& peer, const Services& services, Now now)
       peer_(peer),
       services_(services),
       opened_(now.steady),
-      end_write_limit_(kEndWriteLimit),
-      backoff_(kStoreBackoff, services.random) {
+      backoff_(kStoreBackoff, services.random),
+      end_write_limit_(kEndWriteLimit) {
   services_.metrics.streams.With({ToLabel(kind())}).Add(1);
 }
 
@@ -134,7 +134,7 @@ void Session::TakeMessage(Message message, Now now) {
         absl::ResourceExhaustedError(fmt::format("more than {} bytes received before registration", kMostUnregistered)),
         now);
   }
-  absl::StatusOr<wire::FromCollector> decoded = wire::DecodeFromCollector(message.bytes);
+  absl::StatusOr<wire::EnvelopeFromCollector> decoded = wire::DecodeEnvelope(message.bytes);
   if (!decoded.ok() && (decoded.status().code() == absl::StatusCode::kDataLoss || state_ != State::kLive)) {
     return End(absl::InvalidArgumentError(base::Message(decoded.status())), now);
   }
@@ -153,7 +153,7 @@ void Session::TakeMessage(Message message, Now now) {
   Dispatch(*std::move(decoded), std::move(message), now);
 }
 
-void Session::Dispatch(wire::FromCollector decoded, Message message, Now now) {
+void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now now) {
   const bool live = state_ == State::kLive;
   const auto too_early = [&](std::string_view what) {
     End(absl::FailedPreconditionError(fmt::format("{} received before registration", what)), now);
@@ -166,10 +166,10 @@ void Session::Dispatch(wire::FromCollector decoded, Message message, Now now) {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, model::Registration>) {
           Register(std::move(value), now);
-        } else if constexpr (std::is_same_v<T, model::Batch>) {
+        } else if constexpr (std::is_same_v<T, wire::BatchHead>) {
           if (!live) return too_early("metrics");
-          presence_->SetInterval(value.interval);
-          taken(lane_->Take(std::move(value), std::move(message.bytes), {now.steady, message.at.wall}));
+          presence_->SetInterval(value.batch.interval);
+          taken(lane_->Take(value, std::move(message.bytes), {now.steady, message.at.wall}));
         } else if constexpr (std::is_same_v<T, wire::BadBatch>) {
           if (!live) return too_early("metrics");
           taken(lane_->Take(value, message.bytes.size()));

@@ -114,7 +114,7 @@ class Session {
   void Failed(std::string_view what, Now now);
   void TakeEvents(Events& events, Now now);
   void TakeMessage(Message message, Now now);
-  void Dispatch(wire::FromCollector decoded, Message message, Now now);
+  void Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now now);
   void Register(model::Registration registration, Now now);
   void GoLive(Admission admission, Now now);
   void Recheck(Now now);

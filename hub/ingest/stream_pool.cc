@@ -18,6 +18,10 @@ std::uint64_t ToId(const kube::ObjectKey& key) {
   return id;
 }
 
+runtime::WorkQueueMetrics QueueMetrics(telemetry::Registry* registry, std::string_view name) {
+  return registry != nullptr ? runtime::WorkQueueMetrics::Make(*registry, name) : runtime::WorkQueueMetrics();
+}
+
 }  // namespace
 
 Stream::Stream(StreamPool& pool, Session::Info info, std::shared_ptr<StreamPeer> peer, const Services& services)
@@ -32,8 +36,22 @@ void Stream::Post(Change change) {
   {
     base::MutexLock lock(mu_);
     change(events_);
+    due_ = true;
+    if (stepping_) return;
+    stepping_ = true;
   }
-  pool_.sessions_.Enqueue(key_);
+  pool_.TakeSteps(*this);
+}
+
+template <typename Change>
+void Stream::PostLater(Change change) {
+  {
+    base::MutexLock lock(mu_);
+    change(events_);
+    due_ = true;
+    if (stepping_) return;
+  }
+  pool_.wakes_.Add(key_);
 }
 
 void Stream::OnMessage(std::string bytes) {
@@ -50,13 +68,6 @@ void Stream::OnGone() {
 }
 void Stream::OnClosed() {
   Post([](Events& events) { events.closed = true; });
-}
-
-absl::StatusOr<runtime::Result> StreamPool::Reconciler::Reconcile(const kube::ObjectKey& key,
-                                                                  std::stop_token /*stop*/) {
-  const std::shared_ptr<Stream> stream = pool_.Find(ToId(key));
-  if (stream == nullptr) return runtime::Result();  // over meanwhile
-  return (pool_.*pass_)(*stream);
 }
 
 StreamPool::StreamPool(const Options& options, const Dependencies& dependencies, const log::Logger& log)
@@ -77,36 +88,37 @@ StreamPool::StreamPool(const Options& options, const Dependencies& dependencies,
                 .log = log_,
                 .metrics = metrics_,
                 .write_limit = options.write_limit},
-      step_(*this, &StreamPool::Step),
-      job_(*this, &StreamPool::RunJob),
-      sessions_({.name = "ingest-streams",
-                 .workers = options.workers,
-                 .needs_lead = false,
-                 .registry = dependencies.registry},
-                step_, clock_, log),
-      jobs_({.name = "ingest-store",
-             .workers = options.store_workers,
-             .needs_lead = false,
-             .registry = dependencies.registry},
-            job_, clock_, log) {}
+      registry_(dependencies.registry),
+      wakes_(clock_, {}, QueueMetrics(registry_, "ingest-streams")),
+      jobs_(clock_, {}, QueueMetrics(registry_, "ingest-store")) {
+  if (registry_ != nullptr) {
+    collector_ = registry_->AddCollector([this] {
+      wakes_.Collect();
+      jobs_.Collect();
+    });
+  }
+}
 
-StreamPool::~StreamPool() = default;
+StreamPool::~StreamPool() {
+  if (registry_ != nullptr) registry_->RemoveCollector(collector_);
+  Stop(milliseconds::zero());  // the workers' destructor waits for the rest
+}
 
-absl::Status StreamPool::Start() {
-  RETURN_IF_ERROR(jobs_.Start());
-  return sessions_.Start();
+void StreamPool::Start() {
+  workers_.Start(options_.store_workers, "ingest-store", [this] { Work(jobs_, &StreamPool::RunJob); });
+  workers_.Start(options_.workers, "ingest-streams", [this] { Work(wakes_, &StreamPool::Wake); });
 }
 
 bool StreamPool::Stop(milliseconds limit) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
   {
     base::MutexLock lock(mu_);
     stopping_ = stopped_ = true;
     changed_.NotifyAll();
   }
-  const bool sessions_ended = sessions_.Stop(limit);
-  const auto left = std::chrono::duration_cast<milliseconds>(deadline - std::chrono::steady_clock::now());
-  return jobs_.Stop(std::max(left, milliseconds::zero())) && sessions_ended;
+  ended_ = true;
+  wakes_.ShutDown();
+  jobs_.ShutDown();
+  return workers_.Join(limit);
 }
 
 absl::StatusOr<std::shared_ptr<Stream>> StreamPool::Accept(std::string address, std::string bearer,
@@ -123,7 +135,7 @@ absl::StatusOr<std::shared_ptr<Stream>> StreamPool::Accept(std::string address, 
     streams_.emplace(id, stream);
     ++unregistered_;
   }
-  sessions_.Enqueue(stream->key_);
+  stream->Post([](Events&) {});
   return stream;
 }
 
@@ -137,7 +149,7 @@ void StreamPool::Recheck(const std::string& cluster) {
     if (at == streams_.end()) return;
     stream = at->second;
   }
-  stream->Post([](Events& events) { events.recheck = true; });
+  stream->PostLater([](Events& events) { events.recheck = true; });
 }
 
 bool StreamPool::EndStreams(milliseconds limit) {
@@ -148,7 +160,7 @@ bool StreamPool::EndStreams(milliseconds limit) {
     stopping_ = true;
     for (const auto& [id, stream] : streams_) streams.push_back(stream);
   }
-  for (const auto& stream : streams) stream->Post([](Events& events) { events.stopping = true; });
+  for (const auto& stream : streams) stream->PostLater([](Events& events) { events.stopping = true; });
   streams.clear();
   base::MutexLock lock(mu_);
   while (!streams_.empty() && !stopped_) {
@@ -176,7 +188,7 @@ bool StreamPool::Claim(const std::string& cluster, std::uint64_t epoch, std::uin
     }
     holder = {epoch, stream};
   }
-  if (before != nullptr) before->Post([&](Events& events) { events.superseded = who; });
+  if (before != nullptr) before->PostLater([&](Events& events) { events.superseded = who; });
   return true;
 }
 
@@ -191,7 +203,28 @@ std::size_t StreamPool::size() const {
   return streams_.size();
 }
 
-bool StreamPool::RunOnce() { return sessions_.RunOnce() || jobs_.RunOnce(); }
+bool StreamPool::RunOnce() {
+  for (const auto& [queue, pass] : {std::pair(&wakes_, &StreamPool::Wake), std::pair(&jobs_, &StreamPool::RunJob)}) {
+    if (const auto key = queue->TryGet()) {
+      Handle(*key, pass);
+      queue->Done(*key);
+      return true;
+    }
+  }
+  return false;
+}
+
+void StreamPool::Work(runtime::WorkQueue& queue, Pass pass) {
+  while (const auto key = queue.Get()) {
+    if (!ended_) Handle(*key, pass);
+    queue.Done(*key);
+  }
+}
+
+void StreamPool::Handle(const kube::ObjectKey& key, Pass pass) {
+  // Absent: over meanwhile.
+  if (const std::shared_ptr<Stream> stream = Find(ToId(key))) (this->*pass)(*stream);
+}
 
 std::shared_ptr<Stream> StreamPool::Find(std::uint64_t id) const {
   base::MutexLock lock(mu_);
@@ -199,12 +232,34 @@ std::shared_ptr<Stream> StreamPool::Find(std::uint64_t id) const {
   return at == streams_.end() ? nullptr : at->second;
 }
 
-runtime::Result StreamPool::Step(Stream& stream) {
-  Events events;
+void StreamPool::Wake(Stream& stream) {
   {
     base::MutexLock lock(stream.mu_);
-    events = std::exchange(stream.events_, {});
+    stream.due_ = stream.woken_ = true;
+    if (stream.stepping_) return;
+    stream.stepping_ = true;
   }
+  TakeSteps(stream);
+}
+
+void StreamPool::TakeSteps(Stream& stream) {
+  while (true) {
+    Events events;
+    {
+      base::MutexLock lock(stream.mu_);
+      if (!stream.due_ || ended_) {
+        stream.stepping_ = false;
+        return;
+      }
+      stream.due_ = false;
+      if (std::exchange(stream.woken_, false)) stream.wake_at_ = base::SteadyTime::max();
+      events = std::exchange(stream.events_, {});
+    }
+    Step(stream, std::move(events));
+  }
+}
+
+void StreamPool::Step(Stream& stream, Events events) {
   const Now at = now();
   Session::Next next = stream.session_.Step(std::move(events), at);
   if (next.job) {
@@ -212,7 +267,7 @@ runtime::Result StreamPool::Step(Stream& stream) {
       base::MutexLock lock(stream.mu_);
       stream.job_ = std::move(next.job);
     }
-    jobs_.Enqueue(stream.key_);
+    jobs_.Add(stream.key_);
   }
   const bool is_let_in = stream.session_.kind() != Session::Kind::kUnregistered;
   if (next.over || is_let_in != stream.registered_) {
@@ -223,26 +278,28 @@ runtime::Result StreamPool::Step(Stream& stream) {
       changed_.NotifyAll();
     }
   }
-  if (!next.at) return {};
-  const auto wait = std::chrono::ceil<milliseconds>(std::max(*next.at, at.steady) - at.steady);
-  return {.requeue_after = std::max(wait, milliseconds(1))};
+  // A wake that was asked for and came to be too early finds nothing to do; one for each time there ever was would be
+  // more of them.
+  if (!next.at || *next.at >= stream.wake_at_) return;
+  stream.wake_at_ = *next.at;
+  wakes_.AddAfter(stream.key_, std::max<std::chrono::nanoseconds>(*next.at - at.steady, milliseconds(1)));
 }
 
-runtime::Result StreamPool::RunJob(Stream& stream) {
+void StreamPool::RunJob(Stream& stream) {
   Job job;
   {
     base::MutexLock lock(stream.mu_);
     job = std::exchange(stream.job_, nullptr);
   }
-  if (!job) return {};
+  if (!job) return;
   JobResult result;
   try {
     result = job();
   } catch (const std::exception& e) {
     result = JobFailed{e.what()};
   }
+  job = nullptr;  // what it held is no longer needed
   stream.Post([&](Events& events) { events.result = std::move(result); });
-  return {};
 }
 
 }  // namespace clusterpulse::ingest

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -21,14 +22,16 @@
 #include "hub/ingest/services.h"
 #include "hub/ingest/session.h"
 #include "hub/ingest/stream_peer.h"
-#include "hub/runtime/controller.h"
+#include "hub/runtime/work_queue.h"
+#include "hub/runtime/worker_group.h"
 
 namespace clusterpulse::ingest {
 
 class StreamPool;
 
 // One stream as the transport sees it: takes what happens there and never blocks. Thread-safe. Events after OnClosed
-// are dropped.
+// are dropped. The session takes its step on the thread that brings the event, unless it is in one, on whatever thread:
+// that one goes on then. So the transport may call this from within a call of its StreamPeer.
 class Stream {
  public:
   Stream(StreamPool& pool, Session::Info info, std::shared_ptr<StreamPeer> peer, const Services& services);
@@ -42,24 +45,33 @@ class Stream {
  private:
   friend class StreamPool;
 
+  // Changes the events, and takes the steps that are due unless another thread does.
   template <typename Change>
   void Post(Change change);
+  // The same on a worker, for callers with business of their own.
+  template <typename Change>
+  void PostLater(Change change);
 
   StreamPool& pool_;
   const std::uint64_t id_;
   const kube::ObjectKey key_;
   const std::shared_ptr<StreamPeer> peer_;
-  Session session_;          // of the worker that has the key
-  bool registered_ = false;  // likewise: no longer counted as unregistered
+  // Of the thread that set stepping_:
+  Session session_;
+  bool registered_ = false;                             // no longer counted as unregistered
+  base::SteadyTime wake_at_ = base::SteadyTime::max();  // asked for
 
   base::Mutex mu_;
+  bool stepping_ ABSL_GUARDED_BY(mu_) = false;
+  bool due_ ABSL_GUARDED_BY(mu_) = false;    // a step is
+  bool woken_ ABSL_GUARDED_BY(mu_) = false;  // by time
   Events events_ ABSL_GUARDED_BY(mu_);
   Job job_ ABSL_GUARDED_BY(mu_);
 };
 
-// All streams of this replica and the workers that run them: each event marks its stream, a worker takes the marked
-// ones and lets the session do what is due; jobs of sessions run on workers of their own, so that a store that hangs
-// takes those and nothing else. Both are Controllers with the stream as key: one worker a stream at a time, in turn.
+// All streams of this replica and the workers that run them. A session's step is short and is taken where its event
+// comes from (Stream), or by a worker when its time has come: handing a batch from thread to thread costs more than the
+// step. Jobs of sessions run on workers of their own, so that a store that hangs takes those and nothing else.
 //
 // Lifecycle: Start; EndStreams, while the transport still works; Stop. Thread-safe. Transports must be gone before
 // this.
@@ -67,7 +79,7 @@ class StreamPool final : public LocalStreams {
  public:
   struct Options {
     std::string hub, version;
-    int workers = 2;
+    int workers = 2;  // for what time brings
     int store_workers = 8;
     std::size_t max_streams = 10000;
     std::size_t max_unregistered = 2000;  // of them, those that nobody has let in yet
@@ -94,7 +106,7 @@ class StreamPool final : public LocalStreams {
   // The cluster's policy or credentials changed.
   void Recheck(const std::string& cluster);
 
-  absl::Status Start();
+  void Start();
   // Ends every stream, takes no new one, and waits at most `limit` until all are over, which they are when Stop was
   // called. True when none is left.
   bool EndStreams(std::chrono::milliseconds limit);
@@ -111,22 +123,19 @@ class StreamPool final : public LocalStreams {
 
  private:
   friend class Stream;
-  class Reconciler final : public runtime::Reconciler {
-   public:
-    using Pass = runtime::Result (StreamPool::*)(Stream&);
-    Reconciler(StreamPool& pool, Pass pass) : pool_(pool), pass_(pass) {}
-    absl::StatusOr<runtime::Result> Reconcile(const kube::ObjectKey& key, std::stop_token stop) override;
-
-   private:
-    StreamPool& pool_;
-    const Pass pass_;
-  };
+  using Pass = void (StreamPool::*)(Stream&);
   struct Holder {
     std::uint64_t epoch = 0, stream = 0;
   };
 
-  runtime::Result Step(Stream& stream);
-  runtime::Result RunJob(Stream& stream);
+  // Takes keys until the queue is shut down.
+  void Work(runtime::WorkQueue& queue, Pass pass);
+  void Handle(const kube::ObjectKey& key, Pass pass);
+  void Wake(Stream& stream);
+  // Takes steps until none is due. REQUIRES: the caller set stepping_.
+  void TakeSteps(Stream& stream);
+  void Step(Stream& stream, Events events);
+  void RunJob(Stream& stream);
   std::shared_ptr<Stream> Find(std::uint64_t id) const;
   Now now() const { return {clock_.Steady(), clock_.Now()}; }
 
@@ -145,9 +154,11 @@ class StreamPool final : public LocalStreams {
   std::size_t unregistered_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<std::string, Holder, std::less<>> holders_ ABSL_GUARDED_BY(mu_);
 
-  // Last: their workers use the others.
-  Reconciler step_, job_;
-  runtime::Controller sessions_, jobs_;
+  std::atomic<bool> ended_ = false;  // Stop was called
+  telemetry::Registry* const registry_;
+  int collector_ = 0;
+  runtime::WorkQueue wakes_, jobs_;
+  runtime::WorkerGroup workers_;  // last: they use the others
 };
 
 }  // namespace clusterpulse::ingest

@@ -14,10 +14,10 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
-#include <malloc.h>
 #include <pthread.h>
 
 #include "clusterpulse/collector/v1/collector.pb.h"
+#include "common/app/runtime.h"
 
 namespace {
 
@@ -81,9 +81,7 @@ std::string Read(const char* path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // As hub/main.cc.
-  ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
-  ::mallopt(M_ARENA_MAX, 2);
+  clusterpulse::app::TuneRuntime(2);  // as hub/main.cc
   if (argc != 3) {
     std::fprintf(stderr, "usage: plain_server CERT_FILE KEY_FILE\n");
     return 2;
@@ -107,6 +105,8 @@ int main(int argc, char** argv) {
       .AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1)
       .AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000)
       .AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0)
+      .AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 256 << 10)
+      .AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0)
       .AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0)
       .AddListeningPort("127.0.0.1:0", grpc::SslServerCredentials(tls), &port);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

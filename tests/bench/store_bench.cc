@@ -39,9 +39,11 @@ model::ClusterSnapshot MakeSnapshot() {
                                  "kubelet reports what it has to report",
                                  base::SystemTime(std::chrono::hours(300000))});
     }
+    model::LabelsBuilder labels;
     for (int l = 0; l < kLabels; ++l) {
-      node.labels[fmt::format("topology.example.com/label-{:02}", l)] = fmt::format("value-{}-{}", i, l);
+      labels.Add(fmt::format("topology.example.com/label-{:02}", l), fmt::format("value-{}-{}", i, l));
     }
+    node.labels = labels.Build();
     node.cpu_capacity = 16;
     node.cpu_allocatable = 15.5;
     node.memory_capacity = 67'436'249'088;

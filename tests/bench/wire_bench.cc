@@ -50,10 +50,11 @@ model::Batch MakeBatch() {
   batch.snapshot.nodes->clear();
   for (int i = 0; i < kNodes; ++i) {
     node.name = fmt::format("worker-{:03}.harbour.example.com", i);
-    node.labels = {};
+    model::LabelsBuilder labels;
     for (int l = 0; l < kLabels; ++l) {
-      node.labels[fmt::format("topology.example.com/label-{:02}", l)] = fmt::format("value-{}-{}", i, l);
+      labels.Add(fmt::format("topology.example.com/label-{:02}", l), fmt::format("value-{}-{}", i, l));
     }
+    node.labels = labels.Build();
     batch.snapshot.nodes->push_back(node);
   }
   return batch;

@@ -159,9 +159,11 @@ model::Batch SimCollector::BatchOf(std::uint64_t seq) const {
     node.internal_ip = fmt::format("10.{}.{}.{}", i / 250, i % 250, 10);
     node.hostname = node.name;
     node.conditions = {{"Ready", "True", "KubeletReady", "kubelet is posting ready status", batch.collected_at}};
+    model::LabelsBuilder labels;
     for (int l = 0; l < options_.labels; ++l) {
-      node.labels.emplace(fmt::format("example.com/label-{:02}", l), fmt::format("value-{:04}-{:02}", i, l));
+      labels.Add(fmt::format("example.com/label-{:02}", l), fmt::format("value-{:04}-{:02}", i, l));
     }
+    node.labels = labels.Build();
     counts.cpu_capacity += node.cpu_capacity;
     counts.memory_capacity += node.memory_capacity;
     counts.pods += node.pods.total;

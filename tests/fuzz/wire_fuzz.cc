@@ -1,5 +1,5 @@
 // Bytes of the stream, from either side: decoding them never breaks anything, and what was understood comes back the
-// same after being sent on. A batch, and bytes taken as a node, read as protobuf reads them.
+// same after being sent on. A batch, its head, and bytes taken as a node, read as protobuf reads them.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

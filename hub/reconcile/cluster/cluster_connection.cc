@@ -114,15 +114,14 @@ absl::Status ReadClusterConnection(json::Cursor object, kube::ObjectMeta& meta, 
 }
 
 std::string_view Annotation(const ClusterConnection& connection, std::string_view name) {
-  const auto found = connection.meta.annotations.find(std::string(name));
-  return found == connection.meta.annotations.end() ? std::string_view() : std::string_view(found->second);
+  return connection.meta.annotations.Find(name).value_or("");
 }
 
 bool IsPaused(const ClusterConnection& connection) { return Annotation(connection, kPausedAnnotation) == "true"; }
 
 bool SkipsCleanup(const ClusterConnection& connection) {
-  const auto found = connection.meta.annotations.find(std::string(kSkipCleanupAnnotation));
-  return found != connection.meta.annotations.end() && found->second != "false";
+  const std::optional<std::string_view> value = connection.meta.annotations.Find(kSkipCleanupAnnotation);
+  return value.has_value() && *value != "false";
 }
 
 absl::StatusOr<std::string> NormalizeEndpoint(std::string_view endpoint) {

@@ -83,13 +83,9 @@ absl::Status ReadTokenSecret(json::Cursor object, kube::ObjectMeta& meta, TokenS
     });
   }));
   out.resource_version = meta.resource_version;
-  const auto read = [](const model::Labels& from, std::string_view name) {
-    const auto found = from.find(std::string(name));
-    return found == from.end() ? std::string() : found->second;
-  };
-  out.labelled = read(meta.labels, kTokenLabel) == "true";
-  out.cluster_uid = read(meta.annotations, kTokenClusterUidAnnotation);
-  out.used = read(meta.annotations, kTokenUsedAnnotation) == "true";
+  out.labelled = meta.labels.Find(kTokenLabel) == "true";
+  out.cluster_uid = meta.annotations.Find(kTokenClusterUidAnnotation).value_or("");
+  out.used = meta.annotations.Find(kTokenUsedAnnotation) == "true";
   return absl::OkStatus();
 }
 

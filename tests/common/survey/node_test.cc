@@ -47,7 +47,7 @@ TEST_CASE("every field of a node is read") {
   CHECK(node.status == model::NodeStatus::kReady);
   CHECK(node.roles == std::vector<std::string>{"", "infra", "worker"});
   CHECK(node.labels.size() == 5);
-  CHECK(node.labels.at("zone") == "b");
+  CHECK(node.labels.Find("zone") == "b");
   CHECK(node.annotations == model::Labels{{"cluster/machine", "openshift-machine-api/w1"}});
   CHECK(node.taints == std::vector<model::Taint>{{"dedicated", "ml", "NoSchedule"}, {"spot", "", "NoExecute"}});
   CHECK(node.conditions == std::vector<model::Condition>{{"MemoryPressure", "False", "KubeletHasSufficientMemory",

@@ -88,7 +88,47 @@ inline std::string NodeDifference(std::string_view bytes) {
   return want_status.ok() && read != want ? "another node" : "";
 }
 
+// What DecodeEnvelope and DecodeBatch make of bytes, against what DecodeFromCollector does.
+inline std::string EnvelopeDifference(std::string_view bytes) {
+  const absl::StatusOr<FromCollector> whole = DecodeFromCollector(bytes);
+  const absl::StatusOr<EnvelopeFromCollector> envelope = DecodeEnvelope(bytes);
+  const absl::StatusOr<model::Batch> batch = DecodeBatch(bytes);
+  const BatchHead* const head = envelope.ok() ? std::get_if<BatchHead>(&*envelope) : nullptr;
+  if (!whole.ok()) {
+    if (batch.ok()) return "a batch in what is no message";
+    // The head may be whole where the rest is not.
+    const bool may_be_head = whole.status().code() == absl::StatusCode::kDataLoss && envelope.ok() &&
+                             (head != nullptr || std::holds_alternative<BadBatch>(*envelope));
+    return may_be_head || envelope.status() == whole.status() ? "" : "an envelope of what is no message";
+  }
+  if (!envelope.ok()) return "no envelope of a message";
+  if (const auto* const want = std::get_if<model::Batch>(&*whole)) {
+    if (!batch.ok() || *batch != *want) return "another batch";
+    if (head == nullptr) return "no head of a batch";
+    model::Batch without = *want;
+    without.snapshot = {};
+    without.sources.clear();
+    std::size_t rows = 0;
+    for (const model::SourceResult& source : want->sources) rows += source.rows.size();
+    if (head->batch != without) return "another head";
+    if (head->sources != want->sources.size() || head->rows != rows) return "other counts";
+    return want->snapshot.nodes && head->nodes != want->snapshot.nodes->size() ? "another count of nodes" : "";
+  }
+  if (const auto* const bad = std::get_if<BadBatch>(&*whole)) {
+    if (batch.status() != bad->reason) return "another reason";
+    const auto* const bad_head = std::get_if<BadBatch>(&*envelope);
+    if (head == nullptr && bad_head == nullptr) return "neither head nor fault";
+    const auto is_same = [&](const auto& of) {
+      return of.cluster == bad->cluster && of.id == bad->id && of.seq == bad->seq;
+    };
+    return (head != nullptr ? is_same(head->batch) : is_same(*bad_head)) ? "" : "a fault of another batch";
+  }
+  if (batch.ok()) return "a batch in another message";
+  return whole->index() == envelope->index() ? "" : "another kind of message";
+}
+
 inline std::string BatchDifference(std::string_view bytes) {
+  if (const std::string difference = EnvelopeDifference(bytes); !difference.empty()) return difference;
   const absl::StatusOr<FromCollector> decoded = DecodeFromCollector(bytes);
   v1::ConnectRequest message;
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {

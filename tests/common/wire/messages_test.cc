@@ -128,6 +128,43 @@ TEST_CASE("a bad batch is told apart, so that its sender learns which one it was
   CHECK(bad->reason.code() == absl::StatusCode::kInvalidArgument);
 }
 
+TEST_CASE("the head of a batch tells what it is and how much it holds, whatever the rest is") {
+  model::Batch batch = FullBatch();
+  const std::size_t nodes = batch.snapshot.nodes->size(), sources = batch.sources.size();
+  std::size_t rows = 0;
+  for (const model::SourceResult& source : batch.sources) rows += source.rows.size();
+  REQUIRE(rows > 0);
+  std::string bytes = Encode(batch);
+  SECTION("as it is") { CHECK(DecodeBatch(bytes).value() == batch); }
+  SECTION("a node that breaks a rule") {
+    batch.snapshot.nodes->at(0).name = "not a name";
+    bytes = Encode(batch);
+    CHECK(DecodeBatch(bytes).status().code() == absl::StatusCode::kInvalidArgument);
+  }
+  SECTION("a node that is none") {
+    bytes.at(bytes.find("worker-1")) = '\xff';
+    CHECK(DecodeBatch(bytes).status().code() == absl::StatusCode::kDataLoss);
+  }
+  const auto envelope = DecodeEnvelope(bytes);
+  REQUIRE(envelope.ok());
+  REQUIRE(std::holds_alternative<BatchHead>(*envelope));
+  const auto& head = std::get<BatchHead>(*envelope);
+  CHECK(head.nodes == nodes);
+  CHECK(head.sources == sources);
+  CHECK(head.rows == rows);
+  batch.snapshot = {};
+  batch.sources.clear();
+  CHECK(head.batch == batch);
+}
+
+TEST_CASE("an envelope of anything but a batch is the message") {
+  const model::Heartbeat heartbeat{.cluster = "edge-1", .last_seq = 7};
+  CHECK(std::get<model::Heartbeat>(DecodeEnvelope(Encode(heartbeat)).value()) == heartbeat);
+  CHECK(DecodeBatch(Encode(heartbeat)).status().code() == absl::StatusCode::kDataLoss);
+  CHECK(DecodeEnvelope("\xff").status().code() == absl::StatusCode::kDataLoss);
+  CHECK(DecodeBatch("\xff").status().code() == absl::StatusCode::kDataLoss);
+}
+
 TEST_CASE("fields of other messages that break a rule") {
   struct Case {
     const char* said;

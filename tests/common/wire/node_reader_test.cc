@@ -139,7 +139,7 @@ TEST_CASE("what the wire allows reads as protobuf reads it") {
          return n.labels == model::Labels{{"k", ""}};
        }},
       {"labels in any order", name + Text(35, Text(1, "b")) + Text(35, Text(1, "a")) + Text(35, Text(1, "c")),
-       [](const model::Node& n) { return n.labels.size() == 3 && n.labels.begin()->first == "a"; }},
+       [](const model::Node& n) { return n.labels.size() == 3 && (*n.labels.begin()).first == "a"; }},
       {"fields of a later version",
        name + Text(500, "x") + Number(501, 1) + Field(502, 5, "abcd") + Field(503, 1, "abcdefgh"),
        [](const model::Node& n) { return n == model::Node{.name = "n"}; }},

@@ -242,6 +242,20 @@ TEST_CASE("a malformed batch is rejected by its number") {
   CHECK(!stream.ended());
 }
 
+TEST_CASE("a batch whose bytes are broken behind its head is rejected, and what follows is not") {
+  TestHub hub;
+  TestStream& stream = hub.ConnectDelivery();
+  std::string bytes = wire::Encode(MakeBatch(1, {"node-1"}));
+  bytes.at(bytes.find("node-1")) = '\xff';
+  hub.Send(stream, bytes);
+  const auto rejected = Rejected(hub, stream);
+  REQUIRE(rejected.size() == 1);
+  CHECK(rejected[0].seq == 1);
+  CHECK(hub.Count("rejected_total", {"kind"}, "malformed") == 1);
+  hub.Send(stream, MakeBatch(2));
+  CHECK(hub.Applied() == Seqs{2});
+}
+
 TEST_CASE("what cannot be answered by number ends the stream") {
   TestHub hub;
   TestStream& stream = hub.ConnectDelivery();

@@ -26,6 +26,41 @@ TEST_CASE("a batch is durable so long after it was applied") {
   CHECK(LastDurable(stream) == model::DurablePosition{.low = 2});
 }
 
+TEST_CASE("what is durable is told with the next ack, or by itself once a second") {
+  TestHub hub;
+  hub.data.SetDurableAfter(2s);
+  TestStream& stream = hub.ConnectDelivery();
+  // A batch each 500 ms, and each is told by one ack: the durable ones before it go along.
+  std::uint64_t acks = 0;
+  model::DurablePosition durable;
+  const auto take = [&] {
+    for (const auto& ack : stream.Take<model::DeliveryAck>()) {
+      ++acks;
+      durable = ack.durable;
+    }
+  };
+  for (std::uint64_t seq = 1; seq <= 10; ++seq) {
+    hub.Send(stream, MakeBatch(seq));
+    take();
+    CHECK(acks == seq);
+    CHECK(durable.low == (seq < 5 ? 0 : seq - 4));
+    hub.AdvanceBy(500ms);
+  }
+  hub.AdvanceBy(499ms);
+  take();
+  CHECK(durable.low == 6);
+  hub.AdvanceBy(1ms);
+  take();
+  CHECK(durable.low == 8);
+  hub.AdvanceBy(999ms);
+  take();
+  CHECK(durable.low == 8);
+  hub.AdvanceBy(1ms);
+  take();
+  CHECK(durable.low == 10);
+  CHECK(acks == 12);
+}
+
 TEST_CASE("batches between which others are missing are durable as ranges") {
   TestHub hub;
   TestStream& stream = hub.ConnectDelivery();

@@ -75,16 +75,16 @@ TEST_CASE("joined parts are the batch they were made of") {
 
     std::vector<std::string> messages;
     for (const model::Batch& part : parts) messages.push_back(wire::Encode(part));
-    const auto joined = DecodeBatch(messages);
+    const auto joined = DecodeParts(messages);
     REQUIRE(joined.ok());
     REQUIRE(*joined == whole);
   }
 }
 
 TEST_CASE("what is no batch is none") {
-  CHECK(DecodeBatch({}).status().code() == absl::StatusCode::kInternal);
-  CHECK(DecodeBatch({wire::Encode(model::Heartbeat{})}).status().code() == absl::StatusCode::kInternal);
-  CHECK(!DecodeBatch({"\xff\xff"}).ok());
+  CHECK(DecodeParts({}).status().code() == absl::StatusCode::kInternal);
+  CHECK(DecodeParts({wire::Encode(model::Heartbeat{})}).status().code() == absl::StatusCode::kDataLoss);
+  CHECK(DecodeParts({"\xff\xff"}).status().code() == absl::StatusCode::kDataLoss);
 }
 
 }  // namespace

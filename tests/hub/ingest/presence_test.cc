@@ -10,11 +10,13 @@ TEST_CASE("a collector is told of before it is welcomed") {
   TestHub hub;
   const base::SystemTime now = hub.clock.Now();
   TestStream& stream = hub.Open("10.0.0.1:4000");
-  REQUIRE(stream.peer->TakeRead());
-  stream.stream->OnMessage(wire::Encode(DeliveryRegistration()));
-  while (!hub.State().presence) REQUIRE(hub.pool->RunOnce());
-  CHECK(!stream.peer->sending());
-  hub.Run();
+  int written = 0;
+  hub.data.OnPresence([&](const store::Presence&) {
+    ++written;
+    CHECK(!stream.peer->sending());
+  });
+  hub.Send(stream, DeliveryRegistration());
+  CHECK(written == 1);
   CHECK(stream.Take<model::Welcome>().size() == 1);
   const store::Presence presence = hub.Presence();
   CHECK(presence.hub == "hub-1");

@@ -72,12 +72,10 @@ TEST_CASE("a changed configuration is pushed, an unchanged one is not") {
 TEST_CASE("a policy that changes while the registration is decided counts") {
   TestHub hub;
   TestStream& stream = hub.Open();
-  REQUIRE(stream.peer->TakeRead());
-  stream.stream->OnMessage(wire::Encode(DeliveryRegistration()));
-  // The session has taken the registration and the job decides on it.
-  while (hub.data.calls() == 0) REQUIRE(hub.pool->RunOnce());
-  hub.ChangePolicy([](ClusterPolicy& policy) { policy.refusal = "is paused"; });
-  hub.Run();
+  // The job that decides has looked at the policy.
+  hub.data.OnPresence(
+      [&](const store::Presence&) { hub.ChangePolicy([](ClusterPolicy& policy) { policy.refusal = "is paused"; }); });
+  hub.Send(stream, DeliveryRegistration());
   CHECK(stream.code() == StatusCode::kFailedPrecondition);
   CHECK(stream.Take<model::Welcome>().empty());
   CHECK(hub.Presence().ended_at.has_value());
@@ -176,7 +174,7 @@ TEST_CASE("a registration whose stream has ended takes nothing from anybody") {
   TestStream& stream = hub.Open("10.0.0.2:4000");
   REQUIRE(stream.peer->TakeRead());
   stream.stream->OnMessage(wire::Encode(DeliveryRegistration("inst-a")));
-  REQUIRE(hub.pool->RunOnce());  // the session's step; its job waits
+  // The session's step is done; its job waits.
   stream.stream->OnGone();
   hub.Run();
   CHECK(hub.State().epoch == epoch);
@@ -257,11 +255,12 @@ TEST_CASE("a job that throws ends its stream and no other") {
 TEST_CASE("a stream that ends while its registration is decided leaves nothing behind") {
   TestHub hub;
   TestStream& stream = hub.Open();
-  REQUIRE(stream.peer->TakeRead());
-  stream.stream->OnMessage(wire::Encode(DeliveryRegistration()));
-  while (hub.data.calls() == 0) REQUIRE(hub.pool->RunOnce());
-  stream.stream->OnGone();
-  hub.Run();
+  bool gone = false;
+  hub.data.OnPresence([&](const store::Presence&) {
+    if (!std::exchange(gone, true)) stream.stream->OnGone();
+  });
+  hub.Send(stream, DeliveryRegistration());
+  CHECK(gone);
   CHECK(hub.pool->size() == 0);
   CHECK(hub.Presence().ended_at.has_value());
   CHECK(!hub.pool->Has(kCluster, hub.Presence().epoch));

@@ -281,10 +281,18 @@ TEST_CASE("only changes of identity, generation, labels, annotations or deletion
       {"status only", [](kube::ObjectMeta& m) { m.resource_version = "2"; }, false},
       {"finalizer", [](kube::ObjectMeta& m) { m.finalizers = {"f"}; }, false},
       {"generation", [](kube::ObjectMeta& m) { m.generation = 2; }, true},
-      {"label", [](kube::ObjectMeta& m) { m.labels["l"] = "2"; }, true},
-      {"label removed", [](kube::ObjectMeta& m) { m.labels.clear(); }, true},
-      {"annotation", [](kube::ObjectMeta& m) { m.annotations["a"] = "2"; }, true},
-      {"label moved to annotations", [](kube::ObjectMeta& m) { m.labels.swap(m.annotations); }, true},
+      {"label",
+       [](kube::ObjectMeta& m) {
+         m.labels = {{"l", "2"}};
+       },
+       true},
+      {"label removed", [](kube::ObjectMeta& m) { m.labels = {}; }, true},
+      {"annotation",
+       [](kube::ObjectMeta& m) {
+         m.annotations = {{"a", "2"}};
+       },
+       true},
+      {"label moved to annotations", [](kube::ObjectMeta& m) { std::swap(m.labels, m.annotations); }, true},
       {"deletion", [](kube::ObjectMeta& m) { m.deletion_timestamp = "2031-04-05T06:07:08Z"; }, true},
       {"made again", [](kube::ObjectMeta& m) { m.uid = "v"; }, true},
   };

@@ -44,7 +44,11 @@ TEST_CASE("a collector is wanted of a valid cluster in push mode only") {
       {"push", [](auto&) {}, ""},
       {"pull", [](auto& c) { c.spec.collection_mode = "pull"; }, "is in pull mode"},
       {"not said", [](auto& c) { c.spec.collection_mode.clear(); }, "is in pull mode"},
-      {"paused", [](auto& c) { c.meta.annotations[std::string(kPausedAnnotation)] = "true"; }, "is paused"},
+      {"paused",
+       [](auto& c) {
+         c.meta.annotations = {{kPausedAnnotation, "true"}};
+       },
+       "is paused"},
       {"deleted", [](auto& c) { c.meta.deletion_timestamp = "2031-04-05T06:07:08Z"; }, "is being deleted"},
       {"invalid", [](auto& c) { c.spec.credentials_name.clear(); },
        "has an invalid spec: spec.credentialsRef.name is missing: name the Secret that holds the token"},
