@@ -121,8 +121,8 @@ void Session::TakeEvents(Events& events, Now now) {
     reading_ = false;
     TakeMessage(*std::move(events.message), now);
   }
-  // Upstream's words for the first.
-  if (events.half_closed) End(absl::UnknownError("EOF"), now);
+  if (events.half_closed && capabilities_.delivery) End(absl::OkStatus(), store::kCollectorEnded, now);
+  if (events.half_closed) End(absl::UnknownError("EOF"), now);  // upstream's words
   if (events.gone || events.closed) End(absl::CancelledError("the connection was lost"), now);
   if (events.recheck && state_ == State::kLive) Recheck(now);
 }
@@ -287,9 +287,8 @@ void Session::CheckLive(Now now) {
   if (receipts_->has_ended_wait(now.steady)) receipts_->Step(now.steady, services_.data.Continuity());
 }
 
-void Session::End(const absl::Status& status, Now now) {
+void Session::End(const absl::Status& status, std::string_view reason, Now now) {
   if (state_ == State::kEnding) return;
-  const std::string reason = base::Message(status);
   services_.metrics.ended.Add({absl::StatusCodeToString(status.code())});
   services_.log.Write(log::Level::kInfo, "collector stream ended",
                       {{"cluster", registration_.cluster}, {"peer", info_.peer}, {"reason", reason}});

@@ -14,6 +14,7 @@
 
 #include "common/base/backoff.h"
 #include "common/base/clock.h"
+#include "common/base/status.h"
 #include "common/model/delivery.h"
 #include "common/wire/messages.h"
 #include "hub/ingest/admission.h"
@@ -120,7 +121,9 @@ class Session {
   void Recheck(Now now);
   void CheckLimits(Now now);
   void CheckLive(Now now);
-  void End(const absl::Status& status, Now now);
+  void End(const absl::Status& status, Now now) { End(status, base::Message(status), now); }
+  // `reason` is for people.
+  void End(const absl::Status& status, std::string_view reason, Now now);
   void Write(Now now);
   std::string MakeWelcome();
   model::CollectorConfig CurrentConfig();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -12,6 +13,8 @@ namespace clusterpulse::store {
 
 // A stream that is silent for so long counts as lost.
 inline constexpr std::chrono::seconds kSilenceLimit{90};
+// Presence::end_reason of a collector of ours that was stopped, and told the hub.
+inline constexpr std::string_view kCollectorEnded = "the collector ended";
 
 // What the hub replicas know of a cluster's collector (cluster:C:collector, ours). Written by the replica that holds
 // its stream, under the stream's epoch; read by the leader, which writes the object's status from it, and by the

@@ -92,11 +92,15 @@ std::optional<Failure> FailureOf(const CollectorFindings& findings) {
     case State::kLost:
       break;
   }
-  std::string message = fmt::format("the collector is lost since {}", base::FormatSeconds(findings.verdict.lost_at));
-  if (findings.presence.has_value()) {
-    const store::Presence& presence = *findings.presence;
-    if (!presence.end_reason.empty()) message += fmt::format(" ({})", Cut(presence.end_reason, kLongestText));
+  const std::string since = base::FormatSeconds(findings.verdict.lost_at);
+  const std::string end_reason = findings.presence.has_value() ? findings.presence->end_reason : std::string();
+  if (end_reason == store::kCollectorEnded) {
+    return Failure{false, "CollectorEnded",
+                   fmt::format("the collector was stopped at {}: check that it is meant to run in the cluster", since),
+                   true};
   }
+  std::string message = fmt::format("the collector is lost since {}", since);
+  if (!end_reason.empty()) message += fmt::format(" ({})", Cut(end_reason, kLongestText));
   message += ": check that it runs in the cluster and reaches the hub";
   return Failure{false, "CollectorLost", std::move(message), true};
 }

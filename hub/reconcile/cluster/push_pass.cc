@@ -180,8 +180,8 @@ void ClusterReconciler::FallBack(Pass& pass, CollectorFindings& found) {
     return;
   }
   pass.cluster.push.falling_back = true;
-  found.fallback = Fallback{true, "CollectorLost",
-                            FailureOf(found)->message + "; until it is back the hub reads the cluster itself"};
+  const Failure lost = *FailureOf(found);
+  found.fallback = Fallback{true, lost.reason, lost.message + "; until it is back the hub reads the cluster itself"};
 }
 
 Evidence ClusterReconciler::PushEvidence(const Pass& pass, const CollectorFindings& found) const {

@@ -136,8 +136,17 @@ TEST_CASE("how a stream ended is remembered") {
   SECTION("the collector ended it") {
     stream.stream->OnHalfClosed();
     hub.Run();
-    CHECK(stream.code() == StatusCode::kUnknown);
-    CHECK(stream.text() == "EOF");
+    CHECK(stream.peer->finished() == absl::OkStatus());
+    CHECK(hub.Presence().end_reason == "the collector ended");
+    CHECK(hub.Count("streams_ended_total", {"code"}, "OK") == 1);
+  }
+  SECTION("an upstream collector ended it") {
+    hub.Gone(stream);
+    TestStream& upstream = hub.ConnectUpstream();
+    upstream.stream->OnHalfClosed();
+    hub.Run();
+    CHECK(upstream.code() == StatusCode::kUnknown);
+    CHECK(upstream.text() == "EOF");
     CHECK(hub.Presence().end_reason == "EOF");
   }
   SECTION("while the store was down, for up to 30 s") {

@@ -58,9 +58,9 @@ struct PushFleet : Fleet {
     return *stream->Apply({"a", presence.epoch, presence.instance, ++seq}, batch, clock.Now(), {});
   }
   // With the pass that the hint brings about.
-  runtime::Result Close() {
+  runtime::Result Close(std::string_view reason = "connection reset") {
     presence.ended_at = clock.Now();
-    presence.end_reason = "connection reset";
+    presence.end_reason = reason;
     REQUIRE(stream->PutPresence(presence).ok());
     return Reconcile("a");
   }
@@ -489,6 +489,28 @@ TEST_CASE("a fleet that comes back over new connections costs no status write th
   CHECK(f.Phase(name(kClusters - 1)) == "Connected");
 }
 
+TEST_CASE("a collector that was stopped is told apart from one that was lost") {
+  PushFleet f;
+  f.Connected();
+  f.events.Clear();
+  const std::string ended_at = base::FormatSeconds(f.clock.Now());
+  f.Close(store::kCollectorEnded);
+  CHECK(f.Condition("a", "CollectorConnected") == "True/Connected");  // one may come in its place
+  f.clock.AdvanceBy(15s);
+  f.Reconcile("a");
+  CHECK(f.Phase("a") == "Disconnected");
+  CHECK(f.Condition("a", "CollectorConnected") == "False/CollectorEnded");
+  CHECK(f.Condition("a", "Ready") == "False/CollectorEnded");
+  CHECK_FALSE(f.Collector()["connected"].BoolOr(true));
+  CHECK_THAT(f.Message("a"), Catch::Contains("the collector was stopped at " + ended_at));
+  REQUIRE(f.events.events().size() == 1);
+  CHECK(f.events.events()[0].reason == "CollectorEnded");
+  f.clock.AdvanceBy(75s);
+  f.Reconcile("a");
+  CHECK(f.Condition("a", "PullFallback") == "True/CollectorEnded");
+  CHECK_THAT(f.Says("PullFallback"), Catch::Contains("the collector was stopped at " + ended_at));
+}
+
 TEST_CASE("three intervals after the loss the hub reads the cluster itself, until the collector is back") {
   PushFleet f;
   f.Connected();
@@ -686,7 +708,7 @@ TEST_CASE("a cluster that was pulled before is not left without data while it wa
   CHECK(f.Condition("a", "PullFallback") == "");
   f.clock.AdvanceBy(60s);
   f.Reconcile("a");
-  CHECK(f.Condition("a", "PullFallback") == "True/CollectorLost");
+  CHECK(f.Condition("a", "PullFallback") == "True/WaitingForCollector");
   CHECK(f.Health("a") == "healthy");
 }
 

@@ -242,6 +242,12 @@ TEST_CASE("why there is no data, in words to act on") {
   CHECK(lost->reason == "CollectorLost");
   CHECK(lost->is_silence);
   CHECK_THAT(lost->message, Catch::Contains("lost since 2031-04-05T06:06:08Z (connection reset): check"));
+  findings.presence->end_reason = store::kCollectorEnded;
+  const auto ended = FailureOf(findings);
+  CHECK(ended->reason == "CollectorEnded");
+  CHECK(ended->is_silence);
+  CHECK(ended->message ==
+        "the collector was stopped at 2031-04-05T06:06:08Z: check that it is meant to run in the cluster");
   findings.verdict.state = State::kConnected;
   CHECK_FALSE(FailureOf(findings).has_value());
 }
