@@ -169,6 +169,9 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   void Receive() {
     WhileOpen([this] { StartRead(&in_); });
   }
+  void HalfClose() {
+    WhileOpen([this] { StartWritesDone(); });
+  }
   void Cancel() {
     context_.TryCancel();
     End();
@@ -237,6 +240,9 @@ class GrpcTransport final : public HubTransport {
   }
   void Receive() override {
     if (call_ != nullptr) call_->Receive();
+  }
+  void HalfClose() override {
+    if (call_ != nullptr) call_->HalfClose();
   }
   void Cancel() override {
     if (call_ != nullptr) call_->Cancel();

@@ -8,8 +8,8 @@
 namespace clusterpulse::link {
 namespace {
 
-// Of a Stop's limit, for ending the stream after what was sent is applied.
-constexpr std::chrono::milliseconds kEndLimit{500};
+// Of a Stop's limit, for a stream that must be broken off.
+constexpr std::chrono::milliseconds kBreakLimit{500};
 constexpr std::chrono::nanoseconds kLongestWait = std::chrono::minutes(1);
 
 }  // namespace
@@ -17,7 +17,7 @@ constexpr std::chrono::nanoseconds kLongestWait = std::chrono::minutes(1);
 HubLink::HubLink(Options options, Callbacks callbacks, Outbox& outbox, std::unique_ptr<HubTransport> transport,
                  const base::Clock& clock, base::Random& random, log::Logger log, telemetry::Registry* registry)
     : clock_(clock),
-      drain_limit_(options.drain_limit),
+      stop_limit_(options.drain_limit + options.end_limit),
       transport_(std::move(transport)),
       machine_(std::move(options), std::move(callbacks), outbox, *transport_, *this, clock, random, std::move(log),
                registry),
@@ -26,7 +26,7 @@ HubLink::HubLink(Options options, Callbacks callbacks, Outbox& outbox, std::uniq
 HubLink::~HubLink() {
   {
     base::MutexLock lock(mu_);
-    drain_ = std::chrono::milliseconds(0);
+    stop_ = std::chrono::milliseconds(0);
     changed_.NotifyAll();
   }
   if (thread_.joinable()) thread_.join();
@@ -34,7 +34,7 @@ HubLink::~HubLink() {
 
 void HubLink::Start() {
   base::MutexLock lock(mu_);
-  if (drain_.has_value() || thread_.joinable()) return;
+  if (stop_.has_value() || thread_.joinable()) return;
   is_running_ = true;
   thread_ = base::StartThread("hub-link", [this] { Run(); });
 }
@@ -42,10 +42,10 @@ void HubLink::Start() {
 bool HubLink::Stop(std::chrono::milliseconds limit) {
   const base::SteadyTime until = clock_.Steady() + limit;
   base::MutexLock lock(mu_);
-  const std::chrono::milliseconds drain = limit > kEndLimit   ? std::min(drain_limit_, limit - kEndLimit)
-                                          : limit.count() > 0 ? limit / 2
-                                                              : drain_limit_;
-  drain_ = std::min(drain_.value_or(drain), drain);
+  const std::chrono::milliseconds stop = limit > kBreakLimit ? std::min(stop_limit_, limit - kBreakLimit)
+                                         : limit.count() > 0 ? limit / 2
+                                                             : stop_limit_;
+  stop_ = std::min(stop_.value_or(stop), stop);
   changed_.NotifyAll();
   while (is_running_) {
     const base::SteadyTime now = clock_.Steady();
@@ -73,7 +73,7 @@ void HubLink::Push(Event event) {
 }
 
 void HubLink::Run() {
-  std::optional<std::chrono::milliseconds> drain;
+  std::optional<std::chrono::milliseconds> stop;
   for (;;) {
     const base::SteadyTime next = machine_.Step();
     if (machine_.status().state == LinkState::kStopped) break;
@@ -81,16 +81,16 @@ void HubLink::Run() {
     {
       base::MutexLock lock(mu_);
       status_ = machine_.status();
-      while (events_.empty() && !batch_added_ && drain_ == drain) {
+      while (events_.empty() && !batch_added_ && stop_ == stop) {
         const std::chrono::nanoseconds wait = next - clock_.Steady();
         if (wait.count() <= 0) break;
         changed_.WaitFor(mu_, std::min(wait, kLongestWait));
       }
       batch_added_ = false;
       events.swap(events_);
-      drain = drain_;
+      stop = stop_;
     }
-    if (drain.has_value()) machine_.Stop(*drain);
+    if (stop.has_value()) machine_.Stop(*stop);
     for (Event& event : events) {
       if (auto* const bytes = std::get_if<std::string>(&event)) {
         machine_.OnMessage(*bytes);

@@ -39,7 +39,8 @@ class HubLink final : private HubTransport::Events {
 
   void Start();
   // Asks it to end and waits at most `limit` (zero: only asks). While the stream is up, what the outbox keeps has up to
-  // 5 s within `limit` to be sent and applied. True when it has ended. May be called again.
+  // 5 s within `limit` to be sent and applied, and the hub a second to end the stream. True when it has ended. May be
+  // called again.
   bool Stop(std::chrono::milliseconds limit);
   // There is something new in the outbox.
   void BatchAdded();
@@ -62,7 +63,7 @@ class HubLink final : private HubTransport::Events {
 
   // Constant after construction.
   const base::Clock& clock_;
-  const std::chrono::milliseconds drain_limit_;
+  const std::chrono::milliseconds stop_limit_;  // of the machine's Stop, without a shorter one
   const std::unique_ptr<HubTransport> transport_;
 
   LinkMachine machine_;  // of the thread
@@ -71,7 +72,7 @@ class HubLink final : private HubTransport::Events {
   base::CondVar changed_;
   std::vector<Event> events_ ABSL_GUARDED_BY(mu_);
   bool batch_added_ ABSL_GUARDED_BY(mu_) = false;
-  std::optional<std::chrono::milliseconds> drain_ ABSL_GUARDED_BY(mu_);  // set: asked to stop
+  std::optional<std::chrono::milliseconds> stop_ ABSL_GUARDED_BY(mu_);  // the machine's limit; set: asked to stop
   bool is_running_ ABSL_GUARDED_BY(mu_) = false;
   LinkStatus status_ ABSL_GUARDED_BY(mu_);
 

@@ -34,6 +34,8 @@ class HubTransport {
   virtual void Write(std::string message) = 0;
   // Asks for one message. REQUIRES: OnMessage came for the one before.
   virtual void Receive() = 0;
+  // Tells the hub that no message comes any more; it then ends the stream. REQUIRES: as Write, which must not follow.
+  virtual void HalfClose() = 0;
   // Breaks the stream off; OnClosed follows, unless it came.
   virtual void Cancel() = 0;
   // Lets go of connection and memory. REQUIRES: OnClosed came.

@@ -45,6 +45,8 @@ std::string_view ToString(LinkState state) {
       return "waiting for an answer";
     case LinkState::kStreaming:
       return "streaming";
+    case LinkState::kLeaving:
+      return "leaving";
     case LinkState::kBackingOff:
       return "backing off";
     case LinkState::kStopped:
@@ -118,6 +120,11 @@ base::SteadyTime LinkMachine::Step() {
     case LinkState::kStreaming:
       if (!break_reason_.has_value()) Pump();
       break;
+    case LinkState::kLeaving:
+      if (!break_reason_.has_value() && clock_.Steady() >= std::min(deadline_, stop_until_)) {
+        Break(absl::CancelledError("stopped"));
+      }
+      break;
     case LinkState::kStopped:
       break;
   }
@@ -135,11 +142,14 @@ base::SteadyTime LinkMachine::NextStep() const {
     case LinkState::kRegistering:
     case LinkState::kBackingOff:
       return deadline_;
+    case LinkState::kLeaving:
+      return std::min(deadline_, stop_until_);
     case LinkState::kWaiting:
     case LinkState::kStreaming:
       break;
   }
-  base::SteadyTime next = drain_until_.value_or(kNever);
+  base::SteadyTime next = kNever;
+  if (drain_until_.has_value()) next = clock_.Steady() < *drain_until_ ? *drain_until_ : stop_until_;
   if (write_began_.has_value()) return std::min(next, *write_began_ + options_.write_limit);
   next = std::min(next, next_heartbeat_);
   for (const base::SteadyTime until : {full_batch_until_, hold_until_, pace_until_}) {
@@ -179,7 +189,7 @@ void LinkMachine::Write(std::string message) {
 
 void LinkMachine::Pump() {
   const base::SteadyTime now = clock_.Steady();
-  if (drain_until_.has_value() && (now >= *drain_until_ || IsDrained())) return Break(absl::CancelledError("stopped"));
+  if (drain_until_.has_value() && Leave()) return;
   if (now >= refill_from_ && !drain_until_.has_value() && outbox_.TakeStateLost()) {
     refill_from_ = now + std::max(interval_, kLeastRefill);
     callbacks_.on_full_batch();
@@ -215,6 +225,20 @@ bool LinkMachine::MaySendNew() {
 
 bool LinkMachine::IsDrained() const {
   return outbox_.stats().in_flight == 0 && (hold_until_ >= *drain_until_ || !outbox_.HasWaiting());
+}
+
+bool LinkMachine::Leave() {
+  const base::SteadyTime now = clock_.Steady();
+  if (now < *drain_until_ && !IsDrained()) return false;
+  // Other hubs are left as upstream's collectors leave them.
+  if (!capabilities_.delivery || now >= stop_until_) {
+    Break(absl::CancelledError("stopped"));
+  } else if (!write_began_.has_value()) {
+    transport_.HalfClose();
+    SetState(LinkState::kLeaving);
+    deadline_ = now + options_.end_limit;
+  }
+  return true;
 }
 
 model::Heartbeat LinkMachine::Heartbeat() {
@@ -340,9 +364,11 @@ void LinkMachine::Progress() {
   failures_ = 0;
 }
 
-void LinkMachine::Stop(std::chrono::milliseconds drain) {
-  const base::SteadyTime until = clock_.Steady() + drain;
-  drain_until_ = std::min(drain_until_.value_or(until), until);
+void LinkMachine::Stop(std::chrono::milliseconds limit) {
+  const base::SteadyTime until = clock_.Steady() + limit;
+  const base::SteadyTime drain_until = until - std::min(options_.end_limit, limit / 2);
+  stop_until_ = drain_until_.has_value() ? std::min(stop_until_, until) : until;
+  drain_until_ = std::min(drain_until_.value_or(drain_until), drain_until);
 }
 
 void LinkMachine::Break(absl::Status why) {

@@ -26,6 +26,8 @@ namespace clusterpulse::link {
 //
 //   idle -> connecting -> registering -> [waiting ->] streaming      any of these -> backing off -> connecting
 //
+//   stopping: streaming -> [leaving ->] stopped                      any other -> stopped
+//
 // Connecting lasts until the registration is on its way. Registering ends with the Welcome of a hub of ours, or with an
 // acknowledgement or a configuration without one, which makes it an upstream hub. After 2 s of silence it may be one,
 // or a hub of ours that is slow: waiting, it is served as an upstream hub until it says what it is. A Welcome counts
@@ -51,9 +53,10 @@ class LinkMachine {
   void OnWritten();
   void OnMessage(std::string_view bytes);
   void OnClosed(const absl::Status& status);
-  // Ends the stream when all that is kept was sent and applied, or after `drain` (an earlier call's, if shorter); opens
-  // none. The end is reached when status().state is kStopped.
-  void Stop(std::chrono::milliseconds drain);
+  // Ends the stream when all that is kept was sent and applied, or when `limit` (an earlier call's, if shorter) is over
+  // but for end_limit, at most half of it, in which a hub of ours is to end the stream: so it tells a collector that
+  // ended from one that was lost. Opens none. The end is reached when status().state is kStopped.
+  void Stop(std::chrono::milliseconds limit);
 
   const LinkStatus& status() const { return status_; }
 
@@ -64,6 +67,8 @@ class LinkMachine {
   bool MaySendNew();
   // REQUIRES: stopping.
   bool IsDrained() const;
+  // Begins the end of the stream if it is time to; true when nothing more is to be sent. REQUIRES: stopping.
+  bool Leave();
   void Write(std::string message);
   base::SteadyTime NextStep() const;
   // Ends the stream because of `why`; OnClosed completes it.
@@ -104,9 +109,10 @@ class LinkMachine {
   std::string config_hash_;                      // of what is in force
   std::int64_t max_bytes_per_second_ = 0;        // the same; 0: any
   std::optional<base::SteadyTime> drain_until_;  // set: stopping
+  base::SteadyTime stop_until_;                  // then: the stream is broken off
 
   // Of this stream or wait.
-  base::SteadyTime deadline_;                    // of the state: connect, welcome or next attempt
+  base::SteadyTime deadline_;                    // of the state: connect, welcome, leave or next attempt
   std::optional<absl::Status> break_reason_;     // set: cancelled, waiting for OnClosed
   std::optional<base::SteadyTime> write_began_;  // set: a write is under way
   model::Capabilities capabilities_;             // what both sides have

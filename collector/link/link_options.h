@@ -35,6 +35,7 @@ struct LinkOptions {
   std::chrono::milliseconds full_batch_limit{2000};  // after connecting, other batches wait so long for the full one
   std::chrono::milliseconds write_limit{120000};     // a hub that takes no message for so long is gone
   std::chrono::milliseconds drain_limit{5000};       // at Stop, for what is kept to be sent and applied
+  std::chrono::milliseconds end_limit{1000};         // then, for a hub of ours to end the stream
 };
 
 // Called on the link's thread, one at a time, never under a lock. They must not block: heartbeats would be late.
@@ -56,6 +57,7 @@ enum class LinkState {
   kRegistering,
   kWaiting,  // registered with a hub that has not answered: served as an upstream hub, which may be silent for long
   kStreaming,
+  kLeaving,  // has told a hub of ours that nothing more comes
   kBackingOff,
   kStopped
 };

@@ -158,6 +158,9 @@ TEST_CASE("collectors that go, each in its own way") {
   CAPTURE(why, redis->Ask({"GET", "cluster:slow:collector"}));
   CHECK(Contains(why, "the peer does not take what it is sent"));
   CHECK(Nodes(*redis, "slow") == "slow-1");
+  // The one that was stopped is not called lost.
+  CHECK(hub.WaitForCollector("switched", false, seconds(30)));
+  CHECK(HubFixture::Condition(hub.Object("switched"), "CollectorConnected", "reason") == "CollectorEnded");
   CHECK(steady.Metric("connects_total") == 1);
   CHECK(hub.WaitFor("steady", "Connected", "healthy", seconds(5), false));
   for (Collector* collector : {&steady, &killed, &cut}) CHECK(collector->Metric("batches_lost_total") == 0);

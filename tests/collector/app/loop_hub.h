@@ -126,17 +126,19 @@ class LoopHub {
       }
       Answer();
     }
-    void Cancel() override {
+    void HalfClose() override { End(absl::OkStatus()); }
+    void Cancel() override { End(absl::CancelledError("cancelled")); }
+    void Release() override {}
+
+   private:
+    void End(absl::Status status) {
       Events* events = nullptr;
       {
         base::MutexLock lock(state_->mu);
         events = state_->Close();
       }
-      if (events != nullptr) events->OnClosed(absl::CancelledError("cancelled"));
+      if (events != nullptr) events->OnClosed(std::move(status));
     }
-    void Release() override {}
-
-   private:
     void Answer() {
       Events* events = nullptr;
       std::string answer;

@@ -106,6 +106,7 @@ TEST_CASE("cluster, collector and hub: the hub gets the cluster over TLS, and a 
   collector.process->Signal(SIGTERM);
   CHECK(collector.process->Wait(10s) == 0);
   CHECK(hub.WaitFor([](const Seen& seen) { return seen.open == 0; }));
+  CHECK(hub.seen().half_closed == 1);
   const std::string log = collector.Log();
   CAPTURE(log);
   CHECK(log.find("clusterpulse-collector starts") < log.find('\n'));

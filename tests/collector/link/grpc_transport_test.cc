@@ -107,6 +107,7 @@ TEST_CASE("a hub of ours over a real connection") {
   CHECK(status.last_error.ok());
   CHECK(collector.link.Stop(5s));
   CHECK(hub.WaitFor([](const Seen& s) { return s.open == 0; }));
+  CHECK(hub.seen().half_closed == 1);
 }
 
 TEST_CASE("an upstream hub over a real connection") {
@@ -135,6 +136,8 @@ TEST_CASE("an upstream hub over a real connection") {
   CHECK(seen.largest_message > wire::kMaxOwnMessage);
   CHECK(seen.largest_message < wire::kMaxUpstreamMessage);
   CHECK(collector.link.Stop(5s));
+  CHECK(hub.WaitFor([](const Seen& s) { return s.open == 0; }));
+  CHECK(hub.seen().half_closed == 0);
 }
 
 TEST_CASE("a batch of many MiB reaches a hub of ours in parts") {
@@ -573,7 +576,13 @@ class Recorder final : public HubTransport::Events {
  public:
   void OnWritten() override { Count(&Counts::written); }
   void OnMessage(std::string) override { Count(&Counts::messages); }
-  void OnClosed(absl::Status) override { Count(&Counts::closed); }
+  void OnClosed(absl::Status status) override {
+    {
+      base::MutexLock lock(mu_);
+      end_ = std::move(status);
+    }
+    Count(&Counts::closed);
+  }
 
   bool WaitFor(const std::function<bool(const Counts&)>& condition) {
     const auto until = std::chrono::steady_clock::now() + 10s;
@@ -587,6 +596,10 @@ class Recorder final : public HubTransport::Events {
     base::MutexLock lock(mu_);
     return counts_;
   }
+  absl::Status end() {
+    base::MutexLock lock(mu_);
+    return end_;
+  }
 
  private:
   void Count(int Counts::*field) {
@@ -598,6 +611,7 @@ class Recorder final : public HubTransport::Events {
   base::Mutex mu_;
   base::CondVar changed_;
   Counts counts_ ABSL_GUARDED_BY(mu_);
+  absl::Status end_ ABSL_GUARDED_BY(mu_);
 };
 
 TEST_CASE("a stream may be cancelled at any moment, and always closes once") {
@@ -622,6 +636,32 @@ TEST_CASE("a stream may be cancelled at any moment, and always closes once") {
     CHECK(events.counts().closed == 1);
   }
   CHECK(hub.WaitFor([](const Seen& seen) { return seen.open == 0; }));
+}
+
+TEST_CASE("a half-closed stream is ended by the hub, or cancelled") {
+  struct Case {
+    bool upstream, cancel;
+    Code want;
+  };
+  const Case c =
+      GENERATE(Case{false, false, Code::kOk}, Case{true, false, Code::kUnknown}, Case{false, true, Code::kCancelled});
+  CAPTURE(c.upstream, c.cancel);
+  TestHub hub({.upstream = c.upstream, .reads = !c.cancel});
+  const auto transport = MakeGrpcTransport(OptionsFor(hub.address()));
+  Recorder events;
+  transport->Open("t", events);
+  transport->Write(wire::Encode(model::Registration{.cluster = "edge-1"}));
+  transport->Receive();
+  REQUIRE(events.WaitFor([](const Counts& seen) { return seen.written == 1; }));
+  transport->HalfClose();
+  if (c.cancel) transport->Cancel();
+  // What the hub said before comes first.
+  REQUIRE(events.WaitFor([](const Counts& seen) { return seen.messages + seen.closed > 0; }));
+  transport->Receive();
+  REQUIRE(events.WaitFor([](const Counts& seen) { return seen.closed == 1; }));
+  CHECK(events.end().code() == c.want);
+  transport->HalfClose();
+  transport->Release();
 }
 
 TEST_CASE("a server that ends while nothing is read is noticed with the next read") {

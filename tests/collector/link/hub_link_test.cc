@@ -39,7 +39,7 @@ class LocalHub final : public HubTransport {
     if (!decoded.ok()) return;
     if (const auto* registration = std::get_if<model::Registration>(&*decoded)) {
       registration_ = *registration;
-      answers_.push_back(wire::Encode(model::Welcome{.hub = "local", .credits = {16, 1 << 20}}));
+      answers_.push_back(wire::Encode(model::Welcome{.hub = "local", .credits = {16, 1 << 20}, .capabilities = {.delivery = true}}));
     } else if (const auto* batch = std::get_if<model::Batch>(&*decoded)) {
       got_.push_back(batch->seq);
       if (is_acking_) answers_.push_back(wire::Encode(model::DeliveryAck{.applied = {{batch->seq, batch->seq}}}));
@@ -53,6 +53,10 @@ class LocalHub final : public HubTransport {
     base::MutexLock lock(mu_);
     is_receiving_ = true;
     AnswerLocked();
+  }
+  void HalfClose() override {
+    base::MutexLock lock(mu_);
+    if (is_acking_) Push([](Events& e) { e.OnClosed(absl::OkStatus()); });
   }
   void Cancel() override {
     base::MutexLock lock(mu_);
@@ -214,7 +218,7 @@ TEST_CASE("stopping has a limit, and can be asked without waiting") {
   REQUIRE(rig.hub->WaitForBatches(1));
   CHECK_FALSE(rig.link->Stop(0s));
   const auto began = std::chrono::steady_clock::now();
-  CHECK(rig.link->Stop(600ms));  // 100 ms of them for the batch that is not applied
+  CHECK(rig.link->Stop(600ms));  // 100 ms of them for the batch that is not applied, and for the hub
   const auto took = std::chrono::steady_clock::now() - began;
   CHECK(took >= 100ms);
   CHECK(took < 600ms);

@@ -588,7 +588,9 @@ TEST_CASE("stopping at once when nothing is with the hub") {
   }
   rig.machine.Stop(5s);
   rig.Step();
-  if (rig.transport.is_open) {
+  if (rig.transport.is_half_closed) {
+    rig.Close(absl::OkStatus());
+  } else if (rig.transport.is_open) {
     CHECK(rig.transport.is_cancelled);
     rig.Close(absl::CancelledError());
   }
@@ -607,7 +609,7 @@ TEST_CASE("stopping sends what is kept and waits for applied, not for durable") 
   rig.ConnectOurs(welcome);
   CHECK(rig.Take(1) == Texts{"2"});  // and history is being written
   rig.Add();                         // made a moment before
-  rig.machine.Stop(5s);
+  rig.machine.Stop(6s);
   rig.Step();
   CHECK_FALSE(rig.transport.is_cancelled);
   CHECK(rig.Take() == Texts{"h1"});
@@ -615,10 +617,15 @@ TEST_CASE("stopping sends what is kept and waits for applied, not for durable") 
   rig.Say(model::DeliveryAck{.applied = {{2, 2}}});
   CHECK(rig.Take() == Texts{"3"});
   CHECK_FALSE(rig.transport.is_cancelled);
-  SECTION("applied") { rig.Say(model::DeliveryAck{.applied = {{1, 3}}}); }
+  CHECK_FALSE(rig.transport.is_half_closed);
+  SECTION("applied") {
+    rig.Say(model::DeliveryAck{.applied = {{1, 3}}});
+    CHECK(rig.transport.is_half_closed);
+  }
   SECTION("not in time") {
     CHECK(rig.next == rig.clock.Steady() + 1s);
     rig.AdvanceBy(1s);
+    CHECK(rig.transport.is_half_closed);
   }
   SECTION("a later stop is shorter") {
     rig.machine.Stop(10s);
@@ -626,8 +633,8 @@ TEST_CASE("stopping sends what is kept and waits for applied, not for durable") 
     CHECK_FALSE(rig.transport.is_cancelled);
     rig.machine.Stop(0s);
     rig.Step();
+    CHECK(rig.transport.is_cancelled);
   }
-  CHECK(rig.transport.is_cancelled);
   rig.Close(absl::CancelledError());
   CHECK(rig.state() == LinkState::kStopped);
   CHECK(rig.next == base::SteadyTime::max());
@@ -643,7 +650,97 @@ TEST_CASE("stopping right after connecting does not wait for a full batch that w
   rig.Step();
   CHECK(rig.Take() == Texts{"1"});
   rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+  CHECK(rig.transport.is_half_closed);
+}
+
+TEST_CASE("a hub of ours is told that the collector ends, and has a second to end the stream") {
+  LinkRig rig;
+  rig.ConnectOurs();
+  rig.Take();
+  rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+  const auto stop = [&](std::chrono::milliseconds limit) {
+    rig.machine.Stop(limit);
+    rig.Step();
+  };
+  const auto leaves = [&] { return rig.state() == LinkState::kLeaving && rig.transport.is_half_closed; };
+  SECTION("it does") {
+    stop(6s);
+    CHECK(leaves());
+    CHECK(rig.next == rig.clock.Steady() + 1s);
+    rig.Say(model::DeliveryAck{.durable = {1, {}}});
+    CHECK(rig.outbox.stats().batches == 0);
+    CHECK_FALSE(rig.transport.is_cancelled);
+    rig.Close(absl::OkStatus());
+  }
+  SECTION("it does not") {
+    stop(6s);
+    rig.AdvanceBy(999ms);
+    CHECK_FALSE(rig.transport.is_cancelled);
+    rig.AdvanceBy(1ms);
+    CHECK(rig.transport.is_cancelled);
+    CHECK(rig.next == base::SteadyTime::max());
+    rig.Close(absl::CancelledError());
+  }
+  SECTION("within the limit, of which the end has half when it is short") {
+    rig.Add();
+    rig.Step();
+    CHECK(rig.Take() == Texts{"2"});
+    stop(600ms);
+    CHECK(rig.next == rig.clock.Steady() + 300ms);
+    rig.AdvanceBy(300ms);
+    CHECK(leaves());
+    CHECK(rig.next == rig.clock.Steady() + 300ms);
+    rig.AdvanceBy(300ms);
+    CHECK(rig.transport.is_cancelled);
+    rig.Close(absl::CancelledError());
+  }
+  SECTION("a later stop is shorter") {
+    stop(6s);
+    CHECK(leaves());
+    stop(100ms);
+    CHECK(rig.next == rig.clock.Steady() + 100ms);
+    stop(0s);
+    CHECK(rig.transport.is_cancelled);
+    rig.Close(absl::CancelledError());
+  }
+  SECTION("when what is being written is on its way") {
+    rig.AdvanceBy(30s);
+    REQUIRE(rig.transport.is_writing);
+    stop(6s);
+    CHECK(rig.state() == LinkState::kStreaming);
+    CHECK_FALSE(rig.transport.is_cancelled);
+    SECTION("in time") {
+      CHECK(rig.Take() == Texts{"heartbeat"});
+      CHECK(leaves());
+    }
+    SECTION("late") {
+      rig.AdvanceBy(5s);
+      CHECK(rig.next == rig.clock.Steady() + 1s);
+      rig.Take();
+      CHECK(leaves());
+    }
+    SECTION("never") {
+      rig.AdvanceBy(5s);
+      rig.AdvanceBy(1s);
+      CHECK(rig.transport.is_cancelled);
+    }
+    rig.Close(absl::OkStatus());
+  }
+  CHECK(rig.state() == LinkState::kStopped);
+  CHECK(rig.machine.status().last_error.ok());
+}
+
+TEST_CASE("a hub that did not list the delivery is left without a word") {
+  LinkRig rig;
+  model::Welcome welcome = LinkRig::DefaultWelcome();
+  welcome.capabilities = {};
+  rig.ConnectOurs(welcome);
+  rig.Take();
+  rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
+  rig.machine.Stop(6s);
+  rig.Step();
   CHECK(rig.transport.is_cancelled);
+  CHECK_FALSE(rig.transport.is_half_closed);
 }
 
 TEST_CASE("stopping an upstream hub's stream waits for the newest batch, which is all it takes") {
@@ -656,6 +753,7 @@ TEST_CASE("stopping an upstream hub's stream waits for the newest batch, which i
   CHECK_FALSE(rig.transport.is_cancelled);
   rig.Say(model::UpstreamAck{.batch_id = "b2"});
   CHECK(rig.transport.is_cancelled);
+  CHECK_FALSE(rig.transport.is_half_closed);
 }
 
 // Operators, which come rarely.
@@ -759,7 +857,7 @@ TEST_CASE("stopping finishes a batch in parts") {
   rig.Step();
   CHECK(rig.Take() == Texts{"1.1/2"});
   rig.Say(model::DeliveryAck{.applied = {{1, 1}}});
-  CHECK(rig.transport.is_cancelled);
+  CHECK(rig.transport.is_half_closed);
 }
 
 TEST_CASE("the log tells what lasts, and never the token") {

@@ -15,6 +15,7 @@ class ScriptedTransport final : public HubTransport {
  public:
   bool is_open = false;       // between Open and OnClosed
   bool is_cancelled = false;  // of this stream
+  bool is_half_closed = false;
   bool is_writing = false;    // a message waits for OnWritten
   bool is_receiving = false;  // a message was asked for
   int opens = 0;
@@ -25,14 +26,12 @@ class ScriptedTransport final : public HubTransport {
   void Open(const std::string& credential, Events&) override {
     Check(!is_open && is_released_, "Open before Release");
     is_open = true;
-    is_released_ = is_cancelled = is_writing = is_receiving = false;
+    is_released_ = is_cancelled = is_half_closed = is_writing = is_receiving = false;
     ++opens;
     token = credential;
   }
   void Write(std::string message) override {
-    Check(!is_released_, "Write without Open");
-    Check(!is_writing, "two writes at once");
-    Check(!is_cancelled, "Write after Cancel");
+    CheckWrite();
     is_writing = true;
     written.push_back(std::move(message));
   }
@@ -40,6 +39,10 @@ class ScriptedTransport final : public HubTransport {
     Check(!is_released_, "Receive without Open");
     Check(!is_receiving, "Receive twice");
     is_receiving = true;
+  }
+  void HalfClose() override {
+    CheckWrite();
+    is_half_closed = true;
   }
   void Cancel() override {
     Check(!is_released_, "Cancel without Open");
@@ -56,6 +59,12 @@ class ScriptedTransport final : public HubTransport {
   void Closed() { is_open = false; }
 
  private:
+  void CheckWrite() {
+    Check(!is_released_, "Write without Open");
+    Check(!is_writing, "two writes at once");
+    Check(!is_half_closed, "Write after HalfClose");
+    Check(!is_cancelled, "Write after Cancel");
+  }
   void Check(bool ok, const char* rule) {
     if (!ok && fault.empty()) fault = rule;
   }

@@ -44,6 +44,7 @@ class TestHub::Stream final : public grpc::ServerGenericBidiReactor {
   void Handle(const std::string& bytes);
 
   State& state_;
+  const grpc::GenericCallbackServerContext& context_;
   grpc::ByteBuffer in_;
   base::Mutex mu_;
   grpc::ByteBuffer out_ ABSL_GUARDED_BY(mu_);
@@ -83,7 +84,8 @@ struct TestHub::State {
   }
 };
 
-TestHub::Stream::Stream(State& state, const grpc::GenericCallbackServerContext& context) : state_(state) {
+TestHub::Stream::Stream(State& state, const grpc::GenericCallbackServerContext& context)
+    : state_(state), context_(context) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find("authorization");
   const std::string authorization =
@@ -106,7 +108,10 @@ TestHub::Stream::Stream(State& state, const grpc::GenericCallbackServerContext& 
 }
 
 void TestHub::Stream::OnReadDone(bool ok) {
-  if (!ok) return End({grpc::StatusCode::UNKNOWN, "EOF"});
+  if (!ok) {
+    if (!context_.IsCancelled()) state_.Note([](Seen& seen) { ++seen.half_closed; });
+    return End(state_.options.upstream ? grpc::Status(grpc::StatusCode::UNKNOWN, "EOF") : grpc::Status());
+  }
   Handle(ToString(in_));
   StartRead(&in_);
 }

@@ -15,9 +15,10 @@ namespace clusterpulse::link {
 
 // A hub on a real gRPC server at loopback, in one of two kinds:
 //   - ours: welcomes who registers, joins no parts but keeps them, and acknowledges every batch as applied and, if
-//     `makes_durable`, as durable;
+//     `makes_durable`, as durable; ends the stream of a collector that half-closes it without an error;
 //   - upstream, strictly by the published facts: sends its configuration after the registration if it has one, one Ack
-//     for every batch, nothing else; ends the stream with UNKNOWN when something comes before the registration.
+//     for every batch, nothing else; ends the stream with UNKNOWN when something comes before the registration, and
+//     when the collector half-closes it.
 // Every message is handled in order. Thread-safe.
 class TestHub {
  public:
@@ -36,6 +37,7 @@ class TestHub {
   struct Seen {
     int streams = 0;  // ever begun
     int open = 0;
+    int half_closed = 0;                      // by the collector
     std::vector<std::string> authorizations;  // metadata of each stream; "-": none
     std::vector<model::Registration> registrations;
     std::vector<model::Batch> batches;  // messages: parts count each
