@@ -120,13 +120,12 @@ struct Client::Exchange {
   Response head;
   std::size_t header_bytes = 0;
   bool has_head = false;
-  Steady::time_point last_bytes{};
-  absl::Status failure;  // why a callback ended the transfer
+  Steady::time_point head_at{};  // when it was complete
+  absl::Status failure;          // why a callback ended the transfer
 
   Exchange(const Request& r, BodyVisitor v, std::size_t max) : request(r), visit(v), max_header_bytes(max) {}
 
   std::size_t OnHeader(std::string_view line) {
-    last_bytes = Steady::now();
     header_bytes += line.size();
     if (header_bytes > max_header_bytes) {
       failure = absl::DataLossError(fmt::format("the response headers are larger than {} bytes", max_header_bytes));
@@ -144,18 +143,17 @@ struct Client::Exchange {
       head.retry_after = ParseRetryAfter(TrimValue(line.substr(12)));
     } else if (line == "\r\n" || line == "\n") {
       has_head = head.code >= 200;  // 1xx come before the real one
+      head_at = Steady::now();
     }
     return line.size();
   }
 
   std::size_t OnBody(std::string_view bytes) {
-    last_bytes = Steady::now();
     try {  // an exception must not pass through libcurl
       failure = visit(head, bytes);
     } catch (const std::exception& e) {
       failure = base::Internal("reading the response: {}", e.what());
     }
-    last_bytes = Steady::now();  // the visitor's own time is not the server's silence
     return failure.ok() ? bytes.size() : 0;
   }
 
@@ -413,11 +411,11 @@ absl::Status Client::Run(Connection& connection, Exchange& exchange, const Limit
         status = absl::CancelledError("stopped");
         break;
       }
-      const bool streams = limits.silence > milliseconds::zero() && exchange.has_head;
-      const auto limit = streams ? exchange.last_bytes + std::min(limits.silence, kForever) : deadline;
+      const bool streams = limits.stream > milliseconds::zero() && exchange.has_head;
+      const auto limit = streams ? exchange.head_at + std::min(limits.stream, kForever) : deadline;
       const auto left = std::chrono::ceil<milliseconds>(limit - Steady::now());
       if (left <= milliseconds::zero()) {
-        status = TimedOut(connection, exchange, streams ? limits.silence : limits.timeout);
+        status = TimedOut(connection, exchange, streams ? limits.stream : limits.timeout);
         break;
       }
       curl_multi_poll(connection.multi, nullptr, 0, static_cast<int>(std::min<milliseconds>(left, seconds(60)).count()),

@@ -42,10 +42,10 @@ struct Response {
 };
 
 struct Limits {
-  // The whole exchange; with `silence` set: until the response headers are there.
+  // The whole exchange; with `stream` set: until the response headers are there.
   std::chrono::milliseconds timeout{30000};
-  // Streaming: the longest time without a byte once the response headers are there. Zero: not a stream.
-  std::chrono::milliseconds silence{0};
+  // Streaming: how long the body may take once the response headers are there. Zero: not a stream.
+  std::chrono::milliseconds stream{0};
   std::stop_token stop{};
 };
 

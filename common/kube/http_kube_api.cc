@@ -168,9 +168,9 @@ struct HttpKubeApi::Call {
   std::string_view body = {};
   bool creates = false;   // not to be sent again unless the server says that it did nothing
   bool any_text = false;  // the answer need not be JSON
-  // Of watches: takes the body of a 2xx answer, which is silent for at most `silence`.
+  // Of watches: takes the body of a 2xx answer, which may take `stream_limit`.
   std::optional<absl::FunctionRef<absl::Status(std::string_view)>> stream = std::nullopt;
-  milliseconds silence{0};
+  milliseconds stream_limit{0};
 
   // "list /api/v1/pods"
   std::string Name() const { return fmt::format("{} {}", verb, target.substr(0, target.find('?'))); }
@@ -250,7 +250,7 @@ absl::Status HttpKubeApi::SendOnce(const Call& call, const std::string& authoriz
   absl::StatusOr<http::Response> response;
   body.Clear();
   if (call.stream) {
-    limits.silence = call.silence;
+    limits.stream = call.stream_limit;
     response = client_->Stream(
         request,
         [&](const http::Response& head, std::string_view bytes) -> absl::Status {
@@ -371,7 +371,7 @@ absl::Status HttpKubeApi::Watch(const WatchQuery& query, WatchVisitor visit, con
   const auto feed = [&](std::string_view bytes) { return lines.Feed(bytes, visit); };
   Call call{"watch", "GET", std::move(target), options};
   call.stream.emplace(feed);
-  call.silence = query.timeout + options_.watch_slack;
+  call.stream_limit = query.timeout + options_.watch_slack;
   if (query.metadata_only) call.accept = kObjectMetadata;
   json::Buffer refused;
   absl::Status status = Send(call, refused);

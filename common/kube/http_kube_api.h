@@ -57,7 +57,7 @@ class HttpKubeApi final : public KubeApi {
     std::chrono::milliseconds connect_timeout{10000};
     std::chrono::milliseconds retry_initial{500}, retry_max{10000};  // without Retry-After
     std::chrono::milliseconds token_check{5000};                     // how often a token file is looked at
-    std::chrono::milliseconds watch_slack{30000};                    // silence allowed beyond the watch's own timeout
+    std::chrono::milliseconds watch_slack{30000};                    // a watch may outlive its own timeout by that
     base::Random* random = &base::SystemRandom();                    // borrowed
   };
   // kInvalidArgument: bad URL, certificates, credentials; kNotFound, kPermissionDenied: the token file.

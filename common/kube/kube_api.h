@@ -89,7 +89,8 @@ class KubeApi {
 
   // Blocks until the watch ends. Ok: the server ended it cleanly (time-out); watch again from the last version seen.
   // kOutOfRange: that version is too old; list again. options.timeout bounds the connection and the wait for the
-  // response headers; afterwards silence longer than query.timeout plus 30 s ends it with kDeadlineExceeded.
+  // response headers; a watch that the server has not ended query.timeout plus 30 s later ends with kDeadlineExceeded,
+  // so that a connection which is there and silent is not kept for long.
   virtual absl::Status Watch(const WatchQuery& query, WatchVisitor visit, const CallOptions& options) = 0;
 
   // One object as JSON.

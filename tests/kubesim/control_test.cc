@@ -120,7 +120,7 @@ struct Fixture {
   }
   // Gives `command` once cluster-1 has begun to tell a client of its nodes; how that ended.
   Answer WatchDuring(const std::string& command) {
-    return Peer(Cluster(1)).Send("GET", kWatchNodes, "", {.timeout = seconds(10), .silence = seconds(10)}, [&] {
+    return Peer(Cluster(1)).Send("GET", kWatchNodes, "", {.timeout = seconds(10), .stream = seconds(10)}, [&] {
       Do(command);
     });
   }

@@ -400,21 +400,23 @@ TEST_CASE("how a watch ends") {
   }
 }
 
-TEST_CASE("a watch outlives its call's time-out, ends after silence, and stops at once") {
+TEST_CASE("a watch outlives its call's time-out, ends soon after its own, and stops at once") {
   RawServer server([](RawServer::Connection& c, int) {
     c.ReadRequest();
     c.Write(kStreamHead);
-    for (int i = 0; i < 10 && c.Write(Chunk(kAdded)); ++i) usleep(50000);
+    for (int i = 0; i < 200 && c.Write(Chunk(kAdded)); ++i) usleep(50000);
     c.WaitForEnd();
   });
   HttpKubeApi::Options options;
-  options.watch_slack = milliseconds(400);
+  options.watch_slack = milliseconds(600);
   const auto api = Make(server.url(), options);
   WatchQuery query{kPods};
   query.timeout = seconds(0);
-  const Watched silent = Watch(*api, query, Within(milliseconds(300)));
-  CHECK(silent.status.code() == Code::kDeadlineExceeded);
-  CHECK(silent.events == 10);
+  // A server that does not end it; what it tells meanwhile is no reason to wait longer.
+  const Watched overdue = Watch(*api, query, Within(milliseconds(300)));
+  CHECK(overdue.status.code() == Code::kDeadlineExceeded);
+  CHECK(overdue.events > 0);
+  CHECK(overdue.events < 100);
 
   query.timeout = seconds(100);
   std::stop_source stop;
