@@ -53,4 +53,8 @@ absl::StatusOr<std::chrono::seconds> DecodeSeconds(std::string_view field, std::
   return std::chrono::seconds(seconds);
 }
 
+std::int64_t EncodeSeconds(std::chrono::seconds from, std::chrono::seconds most) {
+  return std::clamp(from, std::chrono::seconds(0), most).count();
+}
+
 }  // namespace clusterpulse::wire

@@ -35,6 +35,8 @@ std::uint64_t EncodeMillis(std::chrono::milliseconds from);
 // 0..most
 absl::StatusOr<std::chrono::seconds> DecodeSeconds(std::string_view field, std::int64_t seconds,
                                                    std::chrono::seconds most);
+// The nearest span that DecodeSeconds takes.
+std::int64_t EncodeSeconds(std::chrono::seconds from, std::chrono::seconds most);
 
 // Checks of one object's fields; the first fault is kept, with the path of its field.
 class Checker {

@@ -23,8 +23,10 @@ namespace {
 
 constexpr std::size_t kLongestId = 256;  // instances, hashes, versions, batch ids
 constexpr std::size_t kLongestToken = 16 << 10;
-constexpr int kMostItems = 10'000;  // of ranges, problems, capabilities
+constexpr std::size_t kLongestText = 4096;  // for people
+constexpr int kMostItems = 10'000;          // of ranges, problems, capabilities
 constexpr std::chrono::seconds kLongestInterval = std::chrono::hours(24);
+constexpr std::chrono::seconds kLongestUptime = std::chrono::hours(24 * 365 * 100);
 
 constexpr std::string_view kDelivery = "delivery", kParts = "parts", kConfigReport = "config-report";
 
@@ -102,14 +104,14 @@ absl::StatusOr<model::Registration> DecodeRegistration(const v1::RegisterRequest
 }
 
 absl::StatusOr<model::Heartbeat> DecodeHeartbeat(const v1::HealthReport& from) {
-  RETURN_IF_ERROR(Bounded("degraded", from.degraded(), 4096));
+  RETURN_IF_ERROR(Bounded("degraded", from.degraded(), kLongestText));
+  if (from.buffered_batches() < 0) return absl::InvalidArgumentError("buffered_batches is negative");
   model::Heartbeat to;
   to.cluster = from.cluster_name();
   if (from.has_timestamp()) {
     ASSIGN_OR_RETURN(to.sent_at, DecodeTime("timestamp", from.timestamp()));
   }
-  ASSIGN_OR_RETURN(to.uptime,
-                   DecodeSeconds("uptime_seconds", from.uptime_seconds(), std::chrono::hours(24 * 365 * 100)));
+  ASSIGN_OR_RETURN(to.uptime, DecodeSeconds("uptime_seconds", from.uptime_seconds(), kLongestUptime));
   to.buffered_batches = from.buffered_batches();
   to.buffered_bytes = from.buffered_bytes();
   if (from.has_oldest_buffered()) {
@@ -126,6 +128,7 @@ absl::StatusOr<model::Heartbeat> DecodeHeartbeat(const v1::HealthReport& from) {
 absl::StatusOr<model::ConfigReport> DecodeConfigReport(const v1::ConfigReport& from) {
   RETURN_IF_ERROR(Bounded("hash", from.hash()));
   RETURN_IF_ERROR(BoundedCount("problems", from.problems_size()));
+  for (const std::string& problem : from.problems()) RETURN_IF_ERROR(Bounded("a problem", problem, kLongestText));
   return model::ConfigReport{from.hash(), Strings(from.problems())};
 }
 
@@ -399,7 +402,7 @@ std::string Encode(const model::Registration& message) {
     out.set_durable_low(message.durable_low);
     EncodeCapabilities(message.capabilities, *out.mutable_capabilities());
     out.set_config_hash(message.config_hash);
-    out.set_interval_seconds(static_cast<std::int32_t>(message.interval.count()));
+    out.set_interval_seconds(static_cast<std::int32_t>(EncodeSeconds(message.interval, kLongestInterval)));
   });
 }
 
@@ -422,7 +425,7 @@ std::string EncodeBody(const model::Batch& batch) {
 std::string BatchMessage(std::string_view body, const Stamp& stamp) {
   v1::MetricsBatch fields;
   fields.set_seq(stamp.seq);
-  fields.set_age_ms(static_cast<std::uint64_t>(std::max<std::int64_t>(stamp.age.count(), 0)));
+  fields.set_age_ms(EncodeMillis(stamp.age));
   fields.set_lane(stamp.history_only ? v1::LANE_HISTORY : v1::LANE_LIVE);
   fields.set_part(stamp.part);
   fields.set_parts(stamp.parts);
@@ -446,14 +449,14 @@ std::string Encode(const model::Heartbeat& message) {
     v1::HealthReport& out = *request.mutable_health();
     out.set_cluster_name(message.cluster);
     if (message.sent_at.has_value()) EncodeTime(*message.sent_at, *out.mutable_timestamp());
-    out.set_uptime_seconds(message.uptime.count());
-    out.set_buffered_batches(message.buffered_batches);
+    out.set_uptime_seconds(EncodeSeconds(message.uptime, kLongestUptime));
+    out.set_buffered_batches(std::max(message.buffered_batches, 0));
     out.set_buffered_bytes(message.buffered_bytes);
     if (message.oldest_buffered.has_value()) EncodeTime(*message.oldest_buffered, *out.mutable_oldest_buffered());
     out.set_last_seq(message.last_seq);
-    out.set_last_collection_duration_ms(message.last_collection.count());
+    out.set_last_collection_duration_ms(static_cast<std::int64_t>(EncodeMillis(message.last_collection)));
     out.set_degraded(message.degraded);
-    out.set_interval_seconds(static_cast<std::int32_t>(message.interval.count()));
+    out.set_interval_seconds(static_cast<std::int32_t>(EncodeSeconds(message.interval, kLongestInterval)));
   });
 }
 

@@ -188,8 +188,14 @@ TEST_CASE("fields of other messages that break a rule") {
       {"timestamp is not a time between 1970 and 9999",
        [](auto& m) { m.mutable_health()->mutable_timestamp()->set_nanos(1'000'000'000); }},
       {"uptime_seconds is -1, allowed: 0..3153600000", [](auto& m) { m.mutable_health()->set_uptime_seconds(-1); }},
+      {"buffered_batches is negative", [](auto& m) { m.mutable_health()->set_buffered_batches(-1); }},
       {"hash has 257 bytes, more than 256",
        [](auto& m) { m.mutable_config_report()->set_hash(std::string(257, 'x')); }},
+      {"a problem has 4097 bytes, more than 4096",
+       [](auto& m) {
+         m.mutable_config_report()->add_problems(std::string(4096, 'x'));
+         m.mutable_config_report()->add_problems(std::string(4097, 'x'));
+       }},
   };
   for (const Case& c : cases) {
     DYNAMIC_SECTION(c.said) {
@@ -200,6 +206,34 @@ TEST_CASE("fields of other messages that break a rule") {
       CHECK(std::string(decoded.status().message()) == c.said);
     }
   }
+}
+
+TEST_CASE("what no clock should tell goes as the nearest that is taken") {
+  using std::chrono::hours, std::chrono::milliseconds, std::chrono::seconds;
+  const auto back = [](const std::string& bytes) {
+    const auto decoded = DecodeFromCollector(bytes);
+    CAPTURE(decoded.status().ToString());
+    REQUIRE(decoded.ok());
+    return *decoded;
+  };
+  const auto heartbeat = std::get<model::Heartbeat>(back(Encode(model::Heartbeat{
+      .uptime = seconds(-1), .buffered_batches = -1, .last_collection = milliseconds(-1), .interval = seconds(-1)})));
+  CHECK(heartbeat == model::Heartbeat{});
+  const auto longest = std::get<model::Heartbeat>(back(
+      Encode(model::Heartbeat{.uptime = seconds::max(), .last_collection = hours(24 * 500), .interval = hours(25)})));
+  CHECK(longest.uptime == hours(24 * 365 * 100));
+  CHECK(longest.last_collection == hours(24 * 400));
+  CHECK(longest.interval == hours(24));
+  const auto registration =
+      std::get<model::Registration>(back(Encode(model::Registration{.cluster = "edge-1", .interval = seconds::max()})));
+  CHECK(registration.interval == hours(24));
+  const std::string body = EncodeBody(FullBatch());
+  const auto age = [&](milliseconds sent) {
+    return std::get<model::Batch>(back(BatchMessage(body, {.seq = 1, .age = sent}))).age;
+  };
+  CHECK(age(milliseconds(-1)) == milliseconds(0));
+  CHECK(age(hours(24 * 400)) == hours(24 * 400));
+  CHECK(age(hours(24 * 400) + milliseconds(1)) == hours(24 * 400));
 }
 
 TEST_CASE("a body is encoded once and stamped with every sending") {
