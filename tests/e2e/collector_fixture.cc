@@ -26,8 +26,9 @@ void Collector::Start() {
     env["INGESTER_TLS_CA"] = ca;
   }
   env.insert(options_.env.begin(), options_.env.end());
+  const std::string kubeconfig = options_.kubeconfig.empty() ? api.kubeconfig() : options_.kubeconfig;
   std::vector<std::string> argv = options_.wrapper;
-  argv.insert(argv.end(), {BinDir() + "/clusterpulse-collector", "--kubeconfig=" + api.kubeconfig(),
+  argv.insert(argv.end(), {BinDir() + "/clusterpulse-collector", "--kubeconfig=" + kubeconfig,
                            fmt::format("--metrics-bind-address=127.0.0.1:{}", metrics_port_),
                            fmt::format("--health-probe-bind-address=127.0.0.1:{}", probe_port_)});
   auto child = ChildProcess::Start(

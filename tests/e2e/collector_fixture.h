@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/e2e/hub_fixture.h"
@@ -20,6 +21,7 @@ class Collector {
   struct Options {
     std::string cluster;
     KubeTestEnv::Server* api = nullptr;  // the cluster it watches; null: the shared managed one
+    std::string kubeconfig;              // how it reaches it; empty: as its administrator
     std::string token;                   // empty: the one the hub made, for which this waits
     int port = 0;                        // where it finds the hub; 0: the hub's own
     std::vector<std::string> wrapper;    // in front of its command line
@@ -36,6 +38,8 @@ class Collector {
   double Metric(const std::string& name, const std::vector<std::string>& labels = {}) const {
     return HubFixture::MetricAt(metrics_port_, "clusterpulse_collector_" + name, labels);
   }
+  // HTTP status and body of what its probe port answers.
+  std::pair<int, std::string> Probe(const std::string& path) const { return HubFixture::HttpGet(probe_port_, path); }
   bool IsConnected() const { return Metric("connected") == 1; }
   // Waits until a batch more than now is durable; prints the log when none is.
   bool WaitForDurable(std::chrono::seconds limit = std::chrono::seconds(30));

@@ -140,12 +140,17 @@ std::string KubeTestEnv::Server::CreateToken(const std::string& service_account,
              std::string("--clusterrole=") + (admin ? "cluster-admin" : role),
              "--serviceaccount=accounts:" + service_account});
   }
+  return RequestToken("accounts", service_account);
+}
+
+std::string KubeTestEnv::Server::RequestToken(const std::string& ns, const std::string& service_account) const {
   // TokenRequest, which needs no controller.
   const std::string request = env_.dir() + "/token-request.json";
   WriteFile(request,
             R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"expirationSeconds":3600}})");
-  const CommandResult result = Kubectl(
-      {"create", "--raw", "/api/v1/namespaces/accounts/serviceaccounts/" + service_account + "/token", "-f", request});
+  const CommandResult result =
+      Kubectl({"create", "--raw", "/api/v1/namespaces/" + ns + "/serviceaccounts/" + service_account + "/token", "-f",
+               request});
   const auto json = json::Value::Parse(result.out);
   if (!json.ok()) {
     std::fprintf(stderr, "token request: %s\n", result.out.c_str());

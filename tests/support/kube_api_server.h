@@ -58,6 +58,8 @@ class KubeTestEnv::Server {
   void CreateNode(const std::string& name, bool ready) const;
   // A bearer token of a new service account with read rights on everything (or cluster-admin).
   std::string CreateToken(const std::string& service_account, bool admin = false) const;
+  // A bearer token of a service account that is there; empty, the reason printed, when there is none to be had.
+  std::string RequestToken(const std::string& ns, const std::string& service_account) const;
   // `token` with another end: it works for `life` from now, and up to 10 s more, for which the server remembers tokens
   // it has checked.
   std::string WithLife(const std::string& token, std::chrono::seconds life) const;
