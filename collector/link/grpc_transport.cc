@@ -8,7 +8,6 @@
 #include <fstream>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include <absl/strings/ascii.h>
 #include <grpc/support/log.h>
@@ -29,6 +28,7 @@
 #include "common/http/pem.h"
 #include "common/http/url.h"
 #include "common/tls/stream.h"
+#include "common/wire/grpc_bytes.h"
 #include "common/wire/messages.h"
 
 namespace clusterpulse::link {
@@ -136,17 +136,6 @@ absl::Status CheckToken(const std::string& token) {
   return is_text ? absl::OkStatus() : absl::InvalidArgumentError("the token holds characters that no token has");
 }
 
-std::string Flatten(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string bytes;
-  if (!buffer.Dump(&slices).ok()) return bytes;
-  bytes.reserve(buffer.Length());
-  for (const grpc::Slice& slice : slices) {
-    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  }
-  return bytes;
-}
-
 // One stream and its connection. gRPC calls the On... methods on threads of its own; OnDone is the last.
 class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
@@ -183,7 +172,7 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   }
   void OnReadDone(bool ok) override {
     if (!ok) return End();
-    std::string bytes = Flatten(in_);
+    std::string bytes = wire::ToBytes(in_);
     in_.Clear();
     events_.OnMessage(std::move(bytes));
   }

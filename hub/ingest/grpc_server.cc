@@ -4,7 +4,6 @@
 #include <mutex>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
@@ -19,6 +18,7 @@
 #include <grpcpp/support/server_callback.h>
 
 #include "common/base/status.h"
+#include "common/wire/grpc_bytes.h"
 #include "common/wire/messages.h"
 #include "hub/ingest/key_pair_files.h"
 
@@ -62,15 +62,6 @@ std::string BearerOf(const grpc::CallbackServerContext& context) {
   return is_bearer ? std::string(value.substr(kBearer.size())) : std::string();
 }
 
-std::string ToString(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string bytes;
-  if (!buffer.Dump(&slices).ok()) return bytes;
-  bytes.reserve(buffer.Length());
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return bytes;
-}
-
 // One stream: a session's StreamPeer towards gRPC, and gRPC's reactor towards the session. Owned by both: gRPC's part
 // ends with OnDone, which comes after Finish.
 class Call final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>, public StreamPeer {
@@ -92,8 +83,7 @@ class Call final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBu
 
   void ReadNext() override { StartRead(&in_); }
   void Send(std::string bytes) override {
-    const grpc::Slice slice(bytes);
-    out_ = grpc::ByteBuffer(&slice, 1);
+    out_ = wire::ToBuffer(bytes);
     StartWrite(&out_);
   }
   void Finish(const absl::Status& status) override { ServerBidiReactor::Finish(ToGrpc(status)); }
@@ -105,7 +95,7 @@ class Call final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   void OnReadDone(bool ok) override {
     if (stream_ == nullptr) return;
     if (ok) {
-      std::string bytes = ToString(in_);
+      std::string bytes = wire::ToBytes(in_);
       in_.Clear();
       stream_->OnMessage(std::move(bytes));
     } else if (context_->IsCancelled()) {

@@ -10,24 +10,9 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include "common/wire/grpc_bytes.h"
+
 namespace clusterpulse::fleetload {
-namespace {
-
-grpc::ByteBuffer ToBuffer(const std::string& bytes) {
-  const grpc::Slice slice(bytes);
-  return grpc::ByteBuffer(&slice, 1);
-}
-
-std::string ToString(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string bytes;
-  if (!buffer.Dump(&slices).ok()) return bytes;
-  bytes.reserve(buffer.Length());
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return bytes;
-}
-
-}  // namespace
 
 Counts& Counts::operator+=(const Counts& more) {
   connects += more.connects;
@@ -79,7 +64,7 @@ class SimCollector::Stream final : public grpc::ClientBidiReactor<grpc::ByteBuff
       Release();
       return;
     }
-    if (const auto owner = owner_.lock()) owner->OnMessage(shared_from_this(), ToString(incoming_));
+    if (const auto owner = owner_.lock()) owner->OnMessage(shared_from_this(), wire::ToBytes(incoming_));
     incoming_.Clear();
     StartRead(&incoming_);
   }
@@ -98,7 +83,7 @@ class SimCollector::Stream final : public grpc::ClientBidiReactor<grpc::ByteBuff
  private:
   void WriteNextLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (writing_ || queue_.empty()) return;
-    outgoing_ = ToBuffer(queue_.front());
+    outgoing_ = wire::ToBuffer(queue_.front());
     queue_.pop_front();
     writing_ = true;
     StartWrite(&outgoing_);

@@ -11,25 +11,10 @@
 #include <grpcpp/server_builder.h>
 
 #include "common/base/mutex.h"
+#include "common/wire/grpc_bytes.h"
 #include "common/wire/messages.h"
 
 namespace clusterpulse::link {
-namespace {
-
-grpc::ByteBuffer ToBuffer(const std::string& bytes) {
-  const grpc::Slice slice(bytes);
-  return grpc::ByteBuffer(&slice, 1);
-}
-std::string ToString(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string bytes;
-  if (!buffer.Dump(&slices).ok()) return bytes;
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return bytes;
-}
-
-}  // namespace
-
 class TestHub::Stream final : public grpc::ServerGenericBidiReactor {
  public:
   Stream(State& state, const grpc::GenericCallbackServerContext& context);
@@ -112,7 +97,7 @@ void TestHub::Stream::OnReadDone(bool ok) {
     if (!context_.IsCancelled()) state_.Note([](Seen& seen) { ++seen.half_closed; });
     return End(state_.options.upstream ? grpc::Status(grpc::StatusCode::UNKNOWN, "EOF") : grpc::Status());
   }
-  Handle(ToString(in_));
+  Handle(wire::ToBytes(in_));
   StartRead(&in_);
 }
 
@@ -162,7 +147,7 @@ void TestHub::Stream::Say(const std::string& message) {
   waiting_.push_back(message);
   if (is_writing_) return;
   is_writing_ = true;
-  out_ = ToBuffer(waiting_.front());
+  out_ = wire::ToBuffer(waiting_.front());
   StartWrite(&out_);
 }
 
@@ -172,7 +157,7 @@ void TestHub::Stream::OnWriteDone(bool ok) {
   is_writing_ = false;
   if (!ok || is_ended_ || waiting_.empty()) return;
   is_writing_ = true;
-  out_ = ToBuffer(waiting_.front());
+  out_ = wire::ToBuffer(waiting_.front());
   StartWrite(&out_);
 }
 

@@ -2,12 +2,12 @@
 
 #include <deque>
 #include <utility>
-#include <vector>
 
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include "common/base/mutex.h"
+#include "common/wire/grpc_bytes.h"
 
 namespace clusterpulse::testing {
 namespace {
@@ -28,19 +28,6 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   return grpc::CreateCustomChannel(options.target, credentials, arguments);
 }
 
-grpc::ByteBuffer ToBuffer(const std::string& bytes) {
-  const grpc::Slice slice(bytes);
-  return {&slice, 1};
-}
-
-std::string ToBytes(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  std::string bytes;
-  if (!buffer.Dump(&slices).ok()) return bytes;
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return bytes;
-}
-
 absl::Status StillOpen() { return absl::DeadlineExceededError("still open"); }
 
 absl::Status ToAbsl(const grpc::Status& status) {
@@ -53,7 +40,7 @@ struct RawClient::State final : public grpc::ClientBidiReactor<grpc::ByteBuffer,
   void OnReadDone(bool ok) override {
     base::MutexLock lock(mu);
     reading = false;
-    if (ok) received.push_back(ToBytes(in));
+    if (ok) received.push_back(wire::ToBytes(in));
     read_ended |= !ok;
     changed.NotifyAll();
   }
@@ -125,7 +112,7 @@ bool RawClient::Send(std::string bytes, milliseconds limit) {
     if (s.write_failed || s.done || !s.held) return false;
     s.writing = true;
   }
-  s.out = ToBuffer(bytes);
+  s.out = wire::ToBuffer(bytes);
   s.StartWrite(&s.out);
   base::MutexLock lock(s.mu);
   return s.Wait(limit, [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return !s.writing; }) && !s.write_failed;
@@ -179,7 +166,7 @@ absl::Status CheckHealth(const ClientOptions& options, const std::string& servic
   grpc::GenericStub stub(MakeChannel(options));
   std::string request;
   if (!service.empty()) request = std::string("\x0a") + static_cast<char>(service.size()) + service;
-  const grpc::ByteBuffer out = ToBuffer(request);
+  const grpc::ByteBuffer out = wire::ToBuffer(request);
   grpc::ByteBuffer in;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + RawClient::kLimit);
@@ -194,7 +181,7 @@ absl::Status CheckHealth(const ClientOptions& options, const std::string& servic
   base::MutexLock lock(mu);
   while (!done) changed.Wait(mu);  // the call has a deadline
   if (!done->ok()) return ToAbsl(*done);
-  const std::string answer = ToBytes(in);
+  const std::string answer = wire::ToBytes(in);
   serving = answer == std::string("\x08\x01");
   if (!serving && answer != std::string("\x08\x02")) return absl::DataLossError("an answer that is none");
   return absl::OkStatus();
