@@ -57,9 +57,8 @@ struct Limits {
 //
 // Thread-safe; as many calls at once as there are callers, each on a connection of its own. Any HTTP code is an ok
 // result; an error means there was no complete answer:
-//   kUnauthenticated    certificate not trusted, expired or for another name; our certificate or credentials for the
-//   proxy
-//                       refused; no common TLS version; the server does not speak TLS
+//   kUnauthenticated    certificate not trusted, expired or for another name; our certificate, or credentials for the
+//                       proxy, refused; no common TLS version; the server does not speak TLS
 //   kUnavailable        name not found, connection refused, reset or ended early, proxy failed
 //   kDeadlineExceeded   names the limit and the phase
 //   kCancelled          `stop`

@@ -24,8 +24,7 @@ struct ProxySettings {
 // The proxy for requests to `target`, or "" for none. As Go's net/http, which other Kubernetes clients use:
 //   - https targets use https_proxy, http targets http_proxy; neither falls back to the other;
 //   - localhost and loopback addresses never use one;
-//   - no_proxy is a comma list of "*", addresses, CIDRs, "host", ".host" and "*.host", each (but CIDRs) with an
-//   optional
+//   - no_proxy is a comma list of "*", addresses, CIDRs, "host", ".host" and "*.host", each (but CIDRs) perhaps with a
 //     ":port"; "host" covers its subdomains too, ".host" and "*.host" only these; CIDRs match addresses, never names.
 // Nothing is resolved: addresses of the cluster the program runs in need a no_proxy entry as with every other client.
 std::string ChooseProxy(const Url& target, const ProxySettings& settings);

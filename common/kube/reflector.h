@@ -67,8 +67,7 @@ struct ReflectorStats {
 //   every second is back within a second, and one in many that is cut at once within a few. So no server behaviour
 //   makes a busy loop, and none makes the sink fall behind for long.
 // - Lists ask for the newest state (version ""). From the server's cache ("0") they would be cheaper for the server,
-// but it
-//   ignores the page size then: the whole list of full objects would come as one answer into our memory.
+//   which ignores the page size then: the whole list of full objects would come as one answer into our memory.
 //
 // An object that cannot be projected is counted and logged (at most a line a minute); the version moves past it, and
 // what the sink knew of it stays: the object exists, and its last readable state is nearer to the truth than its
