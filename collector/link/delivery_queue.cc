@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "common/model/seq_set.h"
+
 namespace clusterpulse::link {
 namespace {
 
@@ -27,12 +29,6 @@ model::Credits Clamped(model::Credits credits) {
 // Such a scope is in every batch, as far as it is known.
 bool IsInEachBatch(std::string_view scope) {
   return scope == kNewestBatch || scope == "nodes" || scope == "counts" || scope == "namespaces";
-}
-
-bool Contains(const std::vector<model::SeqRange>& ascending, std::uint64_t seq) {
-  const auto after = std::upper_bound(ascending.begin(), ascending.end(), seq,
-                                      [](std::uint64_t s, const model::SeqRange& range) { return s < range.first; });
-  return after != ascending.begin() && seq <= std::prev(after)->last;
 }
 
 }  // namespace
@@ -299,7 +295,7 @@ DeliveryQueue::Entry* DeliveryQueue::Find(std::uint64_t seq) {
 std::size_t DeliveryQueue::Applied(const std::vector<model::SeqRange>& ranges) {
   std::size_t count = 0;
   for (Entry& entry : entries_) {
-    if (entry.state != State::kInFlight || !Contains(ranges, entry.seq)) continue;
+    if (entry.state != State::kInFlight || !model::Contains(ranges, entry.seq)) continue;
     ++count;
     Settle(entry, State::kApplied);
     if (std::exchange(entry.again, false)) SendAgain(entry);
@@ -316,7 +312,7 @@ void DeliveryQueue::SendAgain(Entry& entry) {
 
 void DeliveryQueue::Durable(const model::DurablePosition& position) {
   Erase([&](const Entry& entry) {
-    const bool is_durable = entry.seq <= position.low || Contains(position.ranges, entry.seq);
+    const bool is_durable = entry.seq <= position.low || model::Contains(position.ranges, entry.seq);
     if (!is_durable || !entry.was_sent) return false;
     CountDurable(entry);
     return true;

@@ -4,6 +4,12 @@
 
 namespace clusterpulse::model {
 
+bool Contains(const std::vector<SeqRange>& ranges, std::uint64_t seq) {
+  const auto range = std::lower_bound(ranges.begin(), ranges.end(), seq,
+                                      [](const SeqRange& r, std::uint64_t s) { return r.last < s; });
+  return range != ranges.end() && range->first <= seq;
+}
+
 SeqSet::SeqSet(const DurablePosition& position) {
   AddUpTo(position.low);
   for (const SeqRange& range : position.ranges) {
@@ -36,10 +42,7 @@ bool SeqSet::Add(SeqRange range) {
 
 bool SeqSet::Contains(std::uint64_t seq) const {
   if (seq == 0) return false;
-  if (seq <= position_.low) return true;
-  const auto range = std::lower_bound(position_.ranges.begin(), position_.ranges.end(), seq,
-                                      [](const SeqRange& r, std::uint64_t s) { return r.last < s; });
-  return range != position_.ranges.end() && range->first <= seq;
+  return seq <= position_.low || model::Contains(position_.ranges, seq);
 }
 
 std::vector<SeqRange> SeqSet::Ranges() const {

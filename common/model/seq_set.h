@@ -8,6 +8,9 @@
 
 namespace clusterpulse::model {
 
+// REQUIRES: the ranges ascend and do not overlap.
+bool Contains(const std::vector<SeqRange>& ranges, std::uint64_t seq);
+
 // Sequence numbers of one instance, which come mostly in order: everything up to position().low, and ranges above it.
 // Used for what is applied, durable or in flight. A plain value, confined to one thread.
 class SeqSet {
