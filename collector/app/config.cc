@@ -129,22 +129,18 @@ std::vector<Option> ConfigOptions(Config& c) {
 }
 
 absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment) {
-  LoadedConfig loaded;
-  ASSIGN_OR_RETURN(config::Parsed parsed, config::Parse(ConfigOptions(loaded.config), args, environment));
-  loaded.help = parsed.help;
-  loaded.version = parsed.version;
-  if (loaded.help || loaded.version) return loaded;
-  loaded.warnings = std::move(parsed.warnings);
-  loaded.config.token = Trimmed(loaded.config.token);
-  RETURN_IF_ERROR(Validate(loaded.config));
-  const Config& config = loaded.config;
-  if (config.token.empty() && config.token_file.empty()) {
-    loaded.warnings.emplace_back("neither COLLECTOR_TOKEN nor COLLECTOR_TOKEN_FILE is set: the hub may refuse us");
-  } else if (!config.tls) {
-    loaded.warnings.emplace_back(
-        "the token is sent without TLS: everybody on the way can read it; set INGESTER_TLS_ENABLED=true");
-  }
-  return loaded;
+  return app::Load<Config>(args, environment, [](const config::Parsed&, LoadedConfig& loaded) -> absl::Status {
+    Config& config = loaded.config;
+    config.token = Trimmed(config.token);
+    RETURN_IF_ERROR(Validate(config));
+    if (config.token.empty() && config.token_file.empty()) {
+      loaded.warnings.emplace_back("neither COLLECTOR_TOKEN nor COLLECTOR_TOKEN_FILE is set: the hub may refuse us");
+    } else if (!config.tls) {
+      loaded.warnings.emplace_back(
+          "the token is sent without TLS: everybody on the way can read it; set INGESTER_TLS_ENABLED=true");
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<std::string> ReadToken(const Config& config) {

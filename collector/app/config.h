@@ -34,11 +34,7 @@ struct Config : app::CommonConfig {
 // The table; rows point into `config`, which must outlive them.
 std::vector<config::Option> ConfigOptions(Config& config);
 
-struct LoadedConfig {
-  Config config;
-  std::vector<std::string> warnings;
-  bool help = false, version = false;  // asked for; `config` is then incomplete
-};
+using LoadedConfig = app::Loaded<Config>;
 // Flags, environment, defaults, then what must fit together. kInvalidArgument with one line for a person.
 absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment);
 

@@ -376,16 +376,11 @@ std::vector<Option> FleetOptions(ToolConfig& c) {
 }
 
 absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment) {
-  LoadedConfig loaded;
-  ASSIGN_OR_RETURN(config::Parsed parsed, config::Parse(ConfigOptions(loaded.config), args, environment));
-  loaded.help = parsed.help;
-  loaded.version = parsed.version;
-  if (loaded.help || loaded.version) return loaded;
-  loaded.warnings = std::move(parsed.warnings);
-  MapZapFlags(parsed, loaded.config);
-  RETURN_IF_ERROR(CheckIngester(parsed, loaded.config));
-  RETURN_IF_ERROR(Validate(loaded.config));
-  return loaded;
+  return Load<Config>(args, environment, [](const config::Parsed& parsed, LoadedConfig& loaded) -> absl::Status {
+    MapZapFlags(parsed, loaded.config);
+    RETURN_IF_ERROR(CheckIngester(parsed, loaded.config));
+    return Validate(loaded.config);
+  });
 }
 
 }  // namespace clusterpulse::app

@@ -82,11 +82,7 @@ std::vector<config::Option> FleetOptions(ToolConfig& config);
 // Of addresses without one: of a Sentinel, and of the hub as collectors see it (behind a load balancer).
 inline constexpr int kSentinelPort = 26379, kIngesterPort = 443;
 
-struct LoadedConfig {
-  Config config;
-  std::vector<std::string> warnings;
-  bool help = false, version = false;  // asked for; `config` is then incomplete
-};
+using LoadedConfig = Loaded<Config>;
 // Flags, environment, defaults, then what must fit together. kInvalidArgument with one line for a person.
 absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const config::Environment& environment);
 
