@@ -4,6 +4,7 @@
 #include <utility>
 #include <variant>
 
+#include "common/base/printable.h"
 #include "common/base/status.h"
 
 namespace clusterpulse::link {
@@ -14,18 +15,11 @@ constexpr std::chrono::milliseconds kLongestWait = std::chrono::seconds(60);
 constexpr std::chrono::milliseconds kLongestSlowWait = std::chrono::minutes(5);
 constexpr std::chrono::milliseconds kLongestHold = std::chrono::minutes(5);  // whatever retry_after says
 constexpr std::chrono::seconds kLeastRefill{30};
+// Of texts of clusters and configurations: a hub refuses longer ones, and ends a stream over bytes that are no UTF-8.
 constexpr std::size_t kLongestText = 4096;
 constexpr std::size_t kMostProblems = 100;
 constexpr int kLastingFailures = 3;  // before, a failed attempt is nothing a person must see
 constexpr model::Capabilities kCapabilities{.delivery = true, .parts = true, .config_report = true};
-
-// For texts of clusters and configurations: a hub ends a stream over bytes that are no UTF-8, and refuses longer ones.
-std::string Printable(std::string text) {
-  text.resize(std::min(text.size(), kLongestText));
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return text;
-}
 
 bool IsRefusal(const absl::Status& status) {
   return status.code() == absl::StatusCode::kUnauthenticated || status.code() == absl::StatusCode::kPermissionDenied;
@@ -245,7 +239,7 @@ model::Heartbeat LinkMachine::Heartbeat() {
   model::Heartbeat heartbeat = callbacks_.heartbeat();
   interval_ = heartbeat.interval;
   const Outbox::Stats stats = outbox_.stats();
-  heartbeat.degraded = Printable(std::move(heartbeat.degraded));
+  heartbeat.degraded = base::Printable(std::move(heartbeat.degraded), kLongestText);
   heartbeat.cluster = options_.cluster;
   heartbeat.sent_at = clock_.Now();
   heartbeat.buffered_batches = static_cast<std::int32_t>(stats.batches);
@@ -355,7 +349,7 @@ void LinkMachine::Apply(const model::CollectorConfig& config) {
   max_bytes_per_second_ = config.max_bytes_per_second;
   if (!capabilities_.config_report) return;
   problems.resize(std::min(problems.size(), kMostProblems));
-  for (std::string& problem : problems) problem = Printable(std::move(problem));
+  for (std::string& problem : problems) problem = base::Printable(std::move(problem), kLongestText);
   report_ = model::ConfigReport{config.hash, std::move(problems)};
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/base/printable.h"
 #include "common/survey/node.h"
 #include "common/survey/survey.h"
 
@@ -14,19 +15,11 @@ constexpr std::size_t kMaxDegraded = 2048;
 // One failure may be followed by a watch that is well and, where nothing changes, silent until the next bookmark.
 constexpr int kKeepsFailing = 3;
 
-// Texts of servers, made fit for a message to the hub.
-std::string Printable(std::string text) {
-  for (char& c : text) {
-    if (c < ' ' || c > '~') c = '?';
-  }
-  if (text.size() > kMaxDegraded) text = text.substr(0, kMaxDegraded - 3) + "...";
-  return text;
-}
-
 std::string Join(const std::vector<std::string>& texts) {
   std::string out;
   for (const std::string& text : texts) out += (out.empty() ? "" : "; ") + text;
-  return Printable(std::move(out));
+  if (out.size() <= kMaxDegraded) return base::Printable(std::move(out), kMaxDegraded);
+  return base::Printable(std::move(out), kMaxDegraded - 3) + "...";
 }
 
 }  // namespace
