@@ -12,6 +12,7 @@ struct ObjectKey {
   std::string ns, name;
 
   std::string ToString() const { return ns.empty() ? name : ns + "/" + name; }
+  // NOLINTNEXTLINE(modernize-use-nullptr): it means the 0 that a defaulted comparison compares with.
   auto operator<=>(const ObjectKey&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const ObjectKey& key) {
