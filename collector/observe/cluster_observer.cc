@@ -29,14 +29,14 @@ ClusterObserver::ClusterObserver(kube::KubeApi& api, Options options)
       nodes_(api, ReflectorOptions(kube::kNodes, false),
              [this](json::Cursor object, kube::ObjectMeta& meta, model::Node& out) {
                survey::Unreadable odd;
-               const absl::Status status = survey::ReadNode(object, meta, out, odd);
+               absl::Status status = survey::ReadNode(object, meta, out, odd);
                metrics_.unreadable.Add(static_cast<double>(odd.quantities));
                return status;
              }),
       pods_(api, ReflectorOptions(kube::kPods, false),
             [this](json::Cursor object, kube::ObjectMeta& meta, survey::PodRecord& out) {
               survey::Unreadable odd;
-              const absl::Status status = survey::ReadPod(object, meta, out, odd);
+              absl::Status status = survey::ReadPod(object, meta, out, odd);
               metrics_.unreadable.Add(static_cast<double>(odd.quantities));
               return status;
             }),

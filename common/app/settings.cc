@@ -67,7 +67,7 @@ log::Level LogLevel(const CommonConfig& config) {
 
 log::Logger StartLog(const CommonConfig& config, std::string_view program, const std::vector<config::Option>& options,
                      const std::vector<std::string>& warnings) {
-  const log::Logger log(
+  log::Logger log(
       {.level = LogLevel(config), .format = LogFormat(config, ::isatty(STDERR_FILENO) == 1), .fd = STDERR_FILENO});
   log::Logger first = log.With({{"version", kVersion}, {"revision", kRevision}});
   for (const auto& [name, value] : config::Effective(options)) {

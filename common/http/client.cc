@@ -451,7 +451,7 @@ absl::Status Client::Failure(Connection& connection, const Exchange& exchange, i
                                  : Reason(is_stale ? "" : connection.error, curl_code);
   const std::string origin = base_.Origin();
   const std::string via = proxy_ ? fmt::format(" through the proxy {}", proxy_->name) : "";
-  const auto error = [](absl::StatusCode code, std::string message) { return absl::Status(code, message); };
+  const auto error = [](absl::StatusCode code, const std::string& message) { return absl::Status(code, message); };
 
   long proxy_code = 0, proxy_verify = 0;
   curl_easy_getinfo(connection.easy, CURLINFO_HTTP_CONNECTCODE, &proxy_code);

@@ -368,8 +368,8 @@ struct Server::Core {
     for (const auto& [name, value] : in.headers) request.headers.emplace(Lower(name), value);
     const ServerReply reply = (*handler)(request);
     out.status = reply.code;
-    for (const auto& [name, value] : reply.headers) out.set_header(name.c_str(), value);
-    out.set_content(reply.body, reply.content_type.c_str());
+    for (const auto& [name, value] : reply.headers) out.set_header(name, value);
+    out.set_content(reply.body, reply.content_type);
   }
 };
 
@@ -406,7 +406,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Options options, std::vect
                sizeof(yes));                                     // not REUSEPORT: two programs on one port is a mistake
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no));  // IPv4 too; fails harmlessly on IPv4 sockets
   });
-  server.set_exception_handler([](const httplib::Request&, httplib::Response& out, std::exception_ptr) {
+  server.set_exception_handler([](const httplib::Request&, httplib::Response& out, const std::exception_ptr&) {
     out.status = 500;
     out.set_content("internal error\n", "text/plain; charset=utf-8");
   });

@@ -133,7 +133,7 @@ absl::Status Cursor::ForEachElement(F&& f) {
   }
   for (auto item : array) {
     simdjson::ondemand::value element;
-    if (const auto error = std::move(item).get(element)) return internal::Broken(error);
+    if (const auto error = item.get(element)) return internal::Broken(error);
     if (absl::Status status = Call(f, Cursor(element)); !status.ok()) return status;
   }
   return absl::OkStatus();

@@ -178,15 +178,15 @@ struct HttpKubeApi::Call {
 
 absl::StatusOr<std::unique_ptr<HttpKubeApi>> HttpKubeApi::Create(ConnectionConfig config, Options options) {
   if (options.qps <= 0 || options.burst < 1) return base::InvalidArgument("the rate limit must be positive");
+  ASSIGN_OR_RETURN(auto credentials, Credentials::Create(config, options.token_check));
   http::Client::Options http;
-  http.base_url = config.server;
-  http.tls = {config.ca_pem, config.client_cert_pem, config.client_key_pem, config.insecure_skip_tls_verify,
-              config.tls_server_name};
-  http.proxy_url = config.proxy_url;
+  http.base_url = std::move(config.server);
+  http.tls = {std::move(config.ca_pem), std::move(config.client_cert_pem), std::move(config.client_key_pem),
+              config.insecure_skip_tls_verify, std::move(config.tls_server_name)};
+  http.proxy_url = std::move(config.proxy_url);
   http.user_agent = options.user_agent;
   http.connect_timeout = options.connect_timeout;
   ASSIGN_OR_RETURN(auto client, http::Client::Create(std::move(http)));
-  ASSIGN_OR_RETURN(auto credentials, Credentials::Create(config, options.token_check));
   return std::unique_ptr<HttpKubeApi>(new HttpKubeApi(std::move(client), std::move(credentials), std::move(options)));
 }
 
@@ -379,8 +379,7 @@ absl::Status HttpKubeApi::Watch(const WatchQuery& query, WatchVisitor visit, con
     call.accept = kJson;
     status = Send(call, refused);
   }
-  RETURN_IF_ERROR(status);
-  return lines.Finish();
+  return status.ok() ? lines.Finish() : status;
 }
 
 absl::StatusOr<std::string> HttpKubeApi::Get(const ResourceType& resource, const ObjectKey& key,

@@ -318,6 +318,7 @@ void App::WireHandlers() {
 absl::StatusOr<std::vector<kube::ObjectKey>> App::AllKeys() {
   ASSIGN_OR_RETURN(const std::vector<std::string> stored, state_->Clusters());
   std::vector<kube::ObjectKey> keys;
+  keys.reserve(stored.size());
   for (const std::string& name : stored) keys.push_back({config_.ns, name});
   connections_->ForEach([&](std::string_view ns, std::string_view name, const reconcile::ClusterConnection&) {
     keys.push_back({std::string(ns), std::string(name)});
@@ -335,8 +336,7 @@ void App::Fail(const absl::Status& why) {
 
 absl::Status App::Run(std::stop_token stop) {
   std::stop_callback forward(stop, [this] { stop_.RequestStop(); });
-  const absl::Status status = manager_->Run(stop_.token());
-  if (!status.ok()) return status;
+  RETURN_IF_ERROR(manager_->Run(stop_.token()));
   base::MutexLock lock(mu_);
   return failure_;
 }

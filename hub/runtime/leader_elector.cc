@@ -94,9 +94,8 @@ absl::Status LeaderElector::Renew(base::SteadyTime start, std::stop_token stop) 
     if (start >= deadline_) return absl::DeadlineExceededError("renew deadline passed");
     status = WriteRecord(false, Call(deadline_ - start, stop));
   }
-  RETURN_IF_ERROR(status);
-  BecomeLeader(start);
-  return absl::OkStatus();
+  if (status.ok()) BecomeLeader(start);
+  return status;
 }
 
 absl::Status LeaderElector::Fetch(const kube::CallOptions& options) {

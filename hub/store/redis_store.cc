@@ -352,7 +352,7 @@ class RedisStore::RedisSubscription final : public Subscription {
         pinged = true;
         continue;
       }
-      RETURN_IF_ERROR(reply);
+      if (!reply.ok()) return reply.status();
       if (reply->IsError()) return store_.Judge(*reply);
       pinged = false;
       backoff.Reset();

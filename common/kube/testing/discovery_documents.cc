@@ -3,6 +3,8 @@
 #include <map>
 #include <set>
 
+#include <fmt/format.h>
+
 namespace clusterpulse::kube {
 namespace {
 
@@ -17,7 +19,7 @@ Value Strings(const std::vector<std::string>& texts) {
 Value Group(const std::string& name, const std::set<std::string>& versions) {
   Value::Array list;
   for (const std::string& version : versions) {
-    list.emplace_back(Value::Object{{"groupVersion", name + "/" + version}, {"version", version}});
+    list.emplace_back(Value::Object{{"groupVersion", fmt::format("{}/{}", name, version)}, {"version", version}});
   }
   Value preferred = list.front();
   return Value::Object{{"name", name}, {"versions", std::move(list)}, {"preferredVersion", std::move(preferred)}};

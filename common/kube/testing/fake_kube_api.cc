@@ -231,7 +231,7 @@ void FakeKubeApi::CutWatchesAfter(int events, absl::Status status) {
   cut_status_ = std::move(status);
 }
 
-void FakeKubeApi::EndWatches(absl::Status status) {
+void FakeKubeApi::EndWatches(const absl::Status& status) {
   MutexLock lock(mu_);
   for (RunningWatch& watch : watches_) {
     watch.end = status;

@@ -66,7 +66,7 @@ class FakeKubeApi final : public KubeApi {
   // Every watch ends with `status` after it delivered `events` events; 0 or less: no cut.
   void CutWatchesAfter(int events, absl::Status status = absl::UnavailableError("connection lost"));
   // Ends the watches that run now.
-  void EndWatches(absl::Status status = absl::OkStatus());
+  void EndWatches(const absl::Status& status = absl::OkStatus());
   // The watches that run now get a bookmark.
   void SendBookmark();
   // Forgets all faults and lets held calls go on.
