@@ -4,7 +4,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tests/e2e/hub_fixture.h"
@@ -38,8 +37,7 @@ class Collector {
   double Metric(const std::string& name, const std::vector<std::string>& labels = {}) const {
     return HubFixture::MetricAt(metrics_port_, "clusterpulse_collector_" + name, labels);
   }
-  // HTTP status and body of what its probe port answers.
-  std::pair<int, std::string> Probe(const std::string& path) const { return HubFixture::HttpGet(probe_port_, path); }
+  HttpAnswer Probe(const std::string& path) const { return HttpGet(probe_port_, path); }
   bool IsConnected() const { return Metric("connected") == 1; }
   // Waits until a batch more than now is durable; prints the log when none is.
   bool WaitForDurable(std::chrono::seconds limit = std::chrono::seconds(30));

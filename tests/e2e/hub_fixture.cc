@@ -229,7 +229,7 @@ std::string HubFixture::Condition(const json::Value& object, std::string_view ty
 
 double HubFixture::MetricAt(int port, const std::string& name, const std::vector<std::string>& labels) {
   double sum = 0;
-  const std::string text = HttpGet(port, "/metrics").second;
+  const std::string text = HttpGet(port, "/metrics").body;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     if (!absl::StartsWith(line, name + "{") && !absl::StartsWith(line, name + " ")) continue;
     const auto has = [line](const std::string& label) { return absl::StrContains(line, label); };
@@ -237,14 +237,6 @@ double HubFixture::MetricAt(int port, const std::string& name, const std::vector
     sum += std::atof(std::string(line.substr(line.rfind(' ') + 1)).c_str());
   }
   return sum;
-}
-
-std::pair<int, std::string> HubFixture::HttpGet(int port, const std::string& path) {
-  const CommandResult result = RunCommand({"curl", "-s", "-g", "--max-time", "5", "-w", "\n%{http_code}",
-                                           fmt::format("http://127.0.0.1:{}{}", port, path)});
-  const auto split = result.out.rfind('\n');
-  if (split == std::string::npos) return {0, result.out};
-  return {std::atoi(result.out.c_str() + split + 1), result.out.substr(0, split)};
 }
 
 json::Value AskJson(const RedisServer& redis, std::vector<std::string> args) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/json/value.h"
+#include "tests/support/http_get.h"
 #include "tests/support/kube_api_server.h"
 #include "tests/support/process.h"
 #include "tests/support/redis_server.h"
@@ -102,8 +103,6 @@ class HubFixture {
   std::string ingester_ca() const { return options_.ingester_tls ? servers_.env->tls_dir() + "/ca.crt" : ""; }
   // Gives the ingester another certificate, as a Secret's volume does; NAME.crt and NAME.key of the test's CA.
   void UseCertificate(const std::string& name);
-  // HTTP status of a GET, and the body; 0 when nobody answers.
-  static std::pair<int, std::string> HttpGet(int port, const std::string& path);
 
   const std::string& ns() const { return ns_; }
   Servers& servers() { return servers_; }

@@ -40,8 +40,8 @@ TEST_CASE("an operator connects a cluster, looks at it, and deletes it") {
   CHECK(redis->Ask({"GET", "cluster:harbour:metrics"}).find("\"nodes\":3") != std::string::npos);
   CHECK(redis->Ask({"SISMEMBER", "cluster:harbour:namespaces:set", "kube-system"}) == "1");
 
-  CHECK(HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 200);
-  CHECK(HubFixture::HttpGet(hub.metrics_port(), "/metrics").second.find("clusterpulse_hub_") != std::string::npos);
+  CHECK(HttpGet(hub.probe_port(), "/readyz").code == 200);
+  CHECK(HttpGet(hub.metrics_port(), "/metrics").body.find("clusterpulse_hub_") != std::string::npos);
 
   CHECK(hub.Kubectl({"delete", "cc", "harbour", "--timeout=30s"}).exit_code == 0);
   CHECK(redis->Ask({"KEYS", "cluster:harbour:*"}).empty());
@@ -136,8 +136,8 @@ TEST_CASE("while Redis is away the cluster is not declared lost, and afterwards 
   HubFixture hub(*servers, {.redis = redis.get(), .flags = {}});
   REQUIRE(hub.StartConnected());
   redis->Kill9();
-  CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 503; }));
-  CHECK(HubFixture::HttpGet(hub.probe_port(), "/healthz").first == 200);
+  CHECK(Eventually(seconds(20), [&] { return HttpGet(hub.probe_port(), "/readyz").code == 503; }));
+  CHECK(HttpGet(hub.probe_port(), "/healthz").code == 200);
   // 20 s of outage with a pass asked for every 2 s: not one of them may call the cluster lost.
   const auto until = std::chrono::steady_clock::now() + seconds(20);
   Eventually(seconds(30), [&] {
@@ -153,7 +153,7 @@ TEST_CASE("while Redis is away the cluster is not declared lost, and afterwards 
     return redis->Ask({"SCARD", "cluster:harbour:nodes"}) == "3";
   }));
   CHECK(hub.WaitFor("harbour", "Connected", "healthy"));
-  CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 200; }));
+  CHECK(Eventually(seconds(20), [&] { return HttpGet(hub.probe_port(), "/readyz").code == 200; }));
 }
 
 TEST_CASE("uninstall frees objects that a hub which is gone would have kept for ever") {
@@ -175,7 +175,7 @@ TEST_CASE("of two replicas one leads, and the other takes over when it is killed
   REQUIRE(first.StartConnected());
   HubFixture second(*servers, {.redis = redis.get(), .flags = {"--leader-elect", "--namespace=" + first.ns()}});
   second.StartHub();
-  CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(second.probe_port(), "/readyz").first == 200; }));
+  CHECK(Eventually(seconds(20), [&] { return HttpGet(second.probe_port(), "/readyz").code == 200; }));
   first.hub().Kill9();
   const std::string before(first.Object("harbour")["status"]["lastSyncTime"].StringOr());
   // 15 s lease, a retry, and one pass.

@@ -111,7 +111,7 @@ void CheckDeployment(const KubeTestEnv::Server& api, const Collector& collector)
   }
   for (const char* probe : {"livenessProbe", "readinessProbe"}) {
     CAPTURE(probe);
-    CHECK(collector.Probe(std::string(container[probe]["httpGet"]["path"].StringOr())).first == 200);
+    CHECK(collector.Probe(std::string(container[probe]["httpGet"]["path"].StringOr())).code == 200);
   }
 }
 
@@ -166,8 +166,8 @@ TEST_CASE("the samples are taken by the API server and are all the rights that t
     }));
   }
   // All there is to read was read: nothing was forbidden, and nothing was missing.
-  CHECK(Eventually(seconds(10), [&] { return collector.Probe("/readyz").first == 200; }));
-  const std::string ready = collector.Probe("/readyz").second;
+  CHECK(Eventually(seconds(10), [&] { return collector.Probe("/readyz").code == 200; }));
+  const std::string ready = collector.Probe("/readyz").body;
   CAPTURE(ready, collector.Log());
   CHECK(Contains(ready, "degraded: nothing"));
   for (const char* resource : {"nodes", "pods", "namespaces", "deployments"}) {

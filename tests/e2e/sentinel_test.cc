@@ -29,7 +29,7 @@ TEST_CASE("after a failover the hub writes to the new master, and the cluster wa
                             "--redis-sentinel-master=fleet"}});
   REQUIRE(hub.StartConnected());
   CHECK(StoredStatus(*redis, "worker-3") == "Ready");
-  CHECK(HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 200);
+  CHECK(HttpGet(hub.probe_port(), "/readyz").code == 200);
   REQUIRE(Eventually(seconds(20), [&] {
     return StoredStatus(*replica, "worker-3") == "Ready" &&
            sentinel->Cli({"SENTINEL", "replicas", "fleet"}).out.find(std::to_string(replica->port())) !=
@@ -47,7 +47,7 @@ TEST_CASE("after a failover the hub writes to the new master, and the cluster wa
   }));
   CHECK(replica->Cli({"ROLE"}).out.starts_with("master"));
   CHECK(hub.WaitFor("harbour", "Connected", "degraded"));
-  CHECK(Eventually(seconds(20), [&] { return HubFixture::HttpGet(hub.probe_port(), "/readyz").first == 200; }));
+  CHECK(Eventually(seconds(20), [&] { return HttpGet(hub.probe_port(), "/readyz").code == 200; }));
   CHECK(hub.hub().running());
 
   servers->managed->CreateNode("worker-3", true);

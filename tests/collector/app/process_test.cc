@@ -9,13 +9,12 @@
 
 #include <catch2/catch.hpp>
 
-#include "common/base/status.h"
-#include "common/http/client.h"
 #include "common/kube/http_kube_api.h"
 #include "common/survey/survey.h"
 #include "tests/collector/link/test_hub.h"
 #include "tests/common/http/testing/test_certs.h"
 #include "tests/kubesim/kubesim.h"
+#include "tests/support/http_get.h"
 
 // The built program as the kubelet and a hub see it: a simulated cluster over HTTPS, a hub over gRPC with TLS.
 namespace clusterpulse::testing {
@@ -50,16 +49,8 @@ struct Collector {
     REQUIRE(started.ok());
     process = *std::move(started);
   }
-  std::pair<int, std::string> Fetch(int port, const std::string& path) {
-    auto client = http::Client::Create({.base_url = "http://127.0.0.1:" + std::to_string(port)});
-    REQUIRE(client.ok());
-    json::Buffer body;
-    const auto response = (*client)->Fetch({.target = path}, body, {.timeout = 5s});
-    if (!response.ok()) return {0, base::Message(response.status())};
-    return {response->code, std::string(body.view())};
-  }
   bool WaitReady() {
-    return Eventually(20s, [this] { return Fetch(probe_port, "/readyz").first == 200; });
+    return Eventually(20s, [this] { return HttpGet(probe_port, "/readyz").code == 200; });
   }
   std::string Log() { return ReadFile(dir.File("log")); }
 };
@@ -96,10 +87,10 @@ TEST_CASE("cluster, collector and hub: the hub gets the cluster over TLS, and a 
   CHECK(std::chrono::steady_clock::now() - began < 3s);
 
   REQUIRE(collector.WaitReady());
-  const std::string ready = collector.Fetch(collector.probe_port, "/readyz").second;
+  const std::string ready = HttpGet(collector.probe_port, "/readyz").body;
   CHECK(ready.find("[i] hub: streaming since ") != std::string::npos);
-  CHECK(collector.Fetch(collector.probe_port, "/healthz").first == 200);
-  const std::string metrics = collector.Fetch(collector.metrics_port, "/metrics").second;
+  CHECK(HttpGet(collector.probe_port, "/healthz").code == 200);
+  const std::string metrics = HttpGet(collector.metrics_port, "/metrics").body;
   CHECK(metrics.find("clusterpulse_collector_connected 1") != std::string::npos);
   CHECK(metrics.find("clusterpulse_collector_watch_objects{resource=\"nodes\"} 4") != std::string::npos);
 
@@ -119,13 +110,13 @@ TEST_CASE("without a hub and without a cluster it lives, says so, and ends with 
     Collector collector;
     collector.sim->Stop();
     collector.Start();
-    REQUIRE(Eventually(20s, [&] { return collector.Fetch(collector.probe_port, "/healthz").first == 200; }));
+    REQUIRE(Eventually(20s, [&] { return HttpGet(collector.probe_port, "/healthz").code == 200; }));
     CHECK(Eventually(20s, [&] {
-      const auto [code, body] = collector.Fetch(collector.probe_port, "/readyz");
+      const auto [code, body] = HttpGet(collector.probe_port, "/readyz");
       return code == 503 && body.find("[-] cluster: UNAVAILABLE") == 0 && body.find("[i] hub: ") != std::string::npos &&
              body.find("UNAVAILABLE: ", 30) != std::string::npos;
     }));
-    CHECK(collector.Fetch(collector.probe_port, "/healthz").first == 200);
+    CHECK(HttpGet(collector.probe_port, "/healthz").code == 200);
     collector.process->Signal(signal);
     CHECK(collector.process->Wait(10s) == 0);
   }
@@ -172,7 +163,7 @@ TEST_CASE("a second signal during the stop ends the process at once with code 1"
   // A frozen process gets both together when it goes on, so the second surely comes before the stop is done.
   Collector collector;
   collector.Start();
-  REQUIRE(Eventually(20s, [&] { return collector.Fetch(collector.probe_port, "/healthz").first == 200; }));
+  REQUIRE(Eventually(20s, [&] { return HttpGet(collector.probe_port, "/healthz").code == 200; }));
   collector.process->Signal(SIGSTOP);
   collector.process->Signal(SIGTERM);
   collector.process->Signal(SIGINT);

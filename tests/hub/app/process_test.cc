@@ -4,13 +4,11 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <catch2/catch.hpp>
 
-#include "common/base/status.h"
-#include "common/http/client.h"
+#include "tests/support/http_get.h"
 
 // The built program as the kubelet and an operator see it. There is no API server and no Redis: both are waited for.
 namespace clusterpulse::testing {
@@ -40,16 +38,8 @@ struct Hub {
     REQUIRE(started.ok());
     process = *std::move(started);
   }
-  std::pair<int, std::string> Fetch(int port, const std::string& path) {
-    auto client = http::Client::Create({.base_url = "http://127.0.0.1:" + std::to_string(port)});
-    REQUIRE(client.ok());
-    json::Buffer body;
-    const auto response = (*client)->Fetch({.target = path}, body, {.timeout = 5s});
-    if (!response.ok()) return {0, base::Message(response.status())};
-    return {response->code, std::string(body.view())};
-  }
   bool WaitAlive() {
-    return Eventually(20s, [this] { return Fetch(probe_port, "/healthz").first == 200; });
+    return Eventually(20s, [this] { return HttpGet(probe_port, "/healthz").code == 200; });
   }
   std::string Log() { return ReadFile(dir.File("log")); }
 };
@@ -61,12 +51,12 @@ TEST_CASE("with nothing to reach the hub is alive and not ready, and ends with 0
               {{"REDIS_HOST", "127.0.0.1"}, {"REDIS_PORT", std::to_string(FreePort())}, {"REDIS_PASSWORD", "hunter2"}});
     REQUIRE(hub.WaitAlive());
     CHECK(Eventually(20s, [&] {
-      const auto [code, body] = hub.Fetch(hub.probe_port, "/readyz");
+      const auto [code, body] = HttpGet(hub.probe_port, "/readyz");
       return code == 503 && body.find("[-] store: UNAVAILABLE") != std::string::npos &&
              body.find("[-] clusterconnections: UNAVAILABLE") != std::string::npos;
     }));
-    CHECK(hub.Fetch(hub.probe_port, "/healthz").first == 200);
-    CHECK(hub.Fetch(hub.metrics_port, "/metrics").second.find("process_open_fds") != std::string::npos);
+    CHECK(HttpGet(hub.probe_port, "/healthz").code == 200);
+    CHECK(HttpGet(hub.metrics_port, "/metrics").body.find("process_open_fds") != std::string::npos);
     hub.process->Signal(signal);
     CHECK(hub.process->Wait(20s) == 0);
     const std::string log = hub.Log();
