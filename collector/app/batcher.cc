@@ -105,8 +105,7 @@ base::SteadyTime Batcher::Step() {
     wants_full_ = has_news_ = false;  // whatever made it, it carries the news
   }
   base::SteadyTime next = *last_tick_ + interval;
-  // Without a stream the news stays, for the full batch that the next one asks for to carry: the link may have one and
-  // not say so yet.
+  // Without a stream the news stays, for the full batch that the next one asks for to carry.
   if (has_news_) next = std::min(next, !is_held_back ? early_from_ : now + (is_connected ? kPoll : kSlowPoll));
   return is_current ? next : std::min(next, now + kSlowPoll);
 }

@@ -20,7 +20,11 @@ HubLink::HubLink(Options options, Callbacks callbacks, Outbox& outbox, std::uniq
       stop_limit_(options.drain_limit + options.end_limit),
       transport_(std::move(transport)),
       machine_(std::move(options), std::move(callbacks), outbox, *transport_, *this, clock, random, std::move(log),
-               registry),
+               registry,
+               [this](const LinkStatus& status) {
+                 base::MutexLock lock(mu_);
+                 status_ = status;
+               }),
       status_(machine_.status()) {}
 
 HubLink::~HubLink() {
@@ -80,7 +84,6 @@ void HubLink::Run() {
     std::vector<Event> events;
     {
       base::MutexLock lock(mu_);
-      status_ = machine_.status();
       while (events_.empty() && !batch_added_ && stop_ == stop) {
         const std::chrono::nanoseconds wait = next - clock_.Steady();
         if (wait.count() <= 0) break;
@@ -102,7 +105,6 @@ void HubLink::Run() {
     }
   }
   base::MutexLock lock(mu_);
-  status_ = machine_.status();
   is_running_ = false;
   changed_.NotifyAll();
 }

@@ -45,6 +45,7 @@ class HubLink final : private HubTransport::Events {
   // There is something new in the outbox.
   void BatchAdded();
 
+  // As it is now, also within callbacks.
   LinkStatus status() const;
 
  private:

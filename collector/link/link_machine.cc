@@ -51,7 +51,7 @@ std::string_view ToString(LinkState state) {
 
 LinkMachine::LinkMachine(LinkOptions options, LinkCallbacks callbacks, Outbox& outbox, HubTransport& transport,
                          HubTransport::Events& events, const base::Clock& clock, base::Random& random, log::Logger log,
-                         telemetry::Registry* registry)
+                         telemetry::Registry* registry, std::function<void(const LinkStatus&)> publish)
     : options_(std::move(options)),
       callbacks_(std::move(callbacks)),
       outbox_(outbox),
@@ -59,6 +59,7 @@ LinkMachine::LinkMachine(LinkOptions options, LinkCallbacks callbacks, Outbox& o
       events_(events),
       clock_(clock),
       log_(log.With({{"peer", options_.address}})),
+      publish_(std::move(publish)),
       backoff_({.initial = kFirstWait, .max = kLongestWait, .full_jitter = true}, random),
       deadline_(clock.Steady()) {
   status_.since = clock_.Now();
@@ -82,6 +83,11 @@ void LinkMachine::SetState(LinkState state) {
   status_.since = clock_.Now();
   connected_.Set(state == LinkState::kStreaming ? 1 : 0);
   if (state != LinkState::kBackingOff) backoff_seconds_.Set(0);
+  Publish();
+}
+
+void LinkMachine::Publish() const {
+  if (publish_) publish_(status_);
 }
 
 base::SteadyTime LinkMachine::Step() {
@@ -122,6 +128,7 @@ base::SteadyTime LinkMachine::Step() {
     case LinkState::kStopped:
       break;
   }
+  Publish();
   return NextStep();
 }
 

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -42,10 +43,11 @@ namespace clusterpulse::link {
 // followed by Step. All references are borrowed.
 class LinkMachine {
  public:
-  // `events` is only handed on to the transport. `registry` may be null.
+  // `events` is only handed on to the transport. `registry` may be null. `publish` is told the status whenever it
+  // changed, before the owner's callbacks that follow from it.
   LinkMachine(LinkOptions options, LinkCallbacks callbacks, Outbox& outbox, HubTransport& transport,
               HubTransport::Events& events, const base::Clock& clock, base::Random& random, log::Logger log,
-              telemetry::Registry* registry);
+              telemetry::Registry* registry, std::function<void(const LinkStatus&)> publish = nullptr);
 
   // Does what is due. To be called at first, after every event and Stop, when the outbox has something new, and at the
   // returned time.
@@ -62,6 +64,7 @@ class LinkMachine {
 
  private:
   void SetState(LinkState state);
+  void Publish() const;
   void Connect();
   void Pump();
   bool MaySendNew();
@@ -98,6 +101,7 @@ class LinkMachine {
   HubTransport::Events& events_;
   const base::Clock& clock_;
   const log::Logger log_;
+  const std::function<void(const LinkStatus&)> publish_;
   telemetry::Gauge connected_, backoff_seconds_;
   telemetry::Counter connects_, failures_total_;
 

@@ -39,7 +39,8 @@ class LocalHub final : public HubTransport {
     if (!decoded.ok()) return;
     if (const auto* registration = std::get_if<model::Registration>(&*decoded)) {
       registration_ = *registration;
-      answers_.push_back(wire::Encode(model::Welcome{.hub = "local", .credits = {16, 1 << 20}, .capabilities = {.delivery = true}}));
+      answers_.push_back(
+          wire::Encode(model::Welcome{.hub = "local", .credits = {16, 1 << 20}, .capabilities = {.delivery = true}}));
     } else if (const auto* batch = std::get_if<model::Batch>(&*decoded)) {
       got_.push_back(batch->seq);
       if (is_acking_) answers_.push_back(wire::Encode(model::DeliveryAck{.applied = {{batch->seq, batch->seq}}}));
@@ -148,6 +149,8 @@ struct Rig {
   LocalHub* hub = nullptr;  // owned by link
   std::unique_ptr<HubLink> link;
   std::atomic<int> connected = 0;
+  std::atomic<HubLink*> self = nullptr;            // `link`, also while it is destroyed
+  std::atomic<LinkState> said = LinkState::kIdle;  // when a full batch was asked for
 
   explicit Rig(LinkOptions options = {}) {
     options.address = "hub:1";
@@ -158,11 +161,13 @@ struct Rig {
                                      LinkCallbacks{.on_full_batch =
                                                        [this] {
                                                          ++connected;
+                                                         said = self.load()->status().state;
                                                          outbox.Add(NodeBatch("full"), true);
                                                        },
                                                    .on_config = [](const auto&) { return std::vector<std::string>(); },
                                                    .heartbeat = [] { return model::Heartbeat{.interval = 1s}; }},
                                      outbox, std::move(transport), base::SystemClock(), base::SystemRandom());
+    self = link.get();
   }
   void Add() {
     outbox.Add(NodeBatch("b"), false);
@@ -177,6 +182,7 @@ TEST_CASE("batches go as soon as they are added, heartbeats in time, and stoppin
   rig.link->Start();
   REQUIRE(rig.hub->WaitForBatches(1));
   CHECK(rig.hub->cluster() == "edge-1");
+  CHECK(rig.said == LinkState::kStreaming);
   for (std::size_t i = 2; i <= 50; ++i) {
     rig.Add();
     REQUIRE(rig.hub->WaitForBatches(i));
