@@ -256,7 +256,7 @@ void SimCollector::SendMore() {
     if (!ever_sent_.Contains(last_seq_)) SendBatch(last_seq_, false);
     return;
   }
-  const auto wanted = [&](std::uint64_t seq) {
+  const auto wanted = [&](std::uint64_t seq) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return !sent_.Contains(seq) && !durable_.Contains(seq) && !rejected_.Contains(seq);
   };
   // One live batch is always allowed.
