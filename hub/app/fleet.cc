@@ -33,9 +33,9 @@ std::optional<std::chrono::seconds> Age(const ConnectionRow& row, base::SystemTi
 std::string AgeText(const std::optional<std::chrono::seconds>& age) {
   if (!age) return "-";
   const auto s = age->count();
-  if (s < 120) return fmt::format("{}s", s);
-  if (s < 2 * 3600) return fmt::format("{}m", s / 60);
-  if (s < 2 * 86400) return fmt::format("{}h", s / 3600);
+  if (*age < std::chrono::minutes(2)) return fmt::format("{}s", s);
+  if (*age < std::chrono::hours(2)) return fmt::format("{}m", s / 60);
+  if (*age < std::chrono::days(2)) return fmt::format("{}h", s / 3600);
   return fmt::format("{}d", s / 86400);
 }
 

@@ -27,7 +27,7 @@ ingest::Ingester::Options OptionsOf(const Config& config, std::string hub_name) 
 }  // namespace
 
 IngestPart::IngestPart(const Config& config, std::string hub_name, const Dependencies& deps,
-                       reconcile::CollectorTokens::Sources sources, log::Logger log)
+                       const reconcile::CollectorTokens::Sources& sources, log::Logger log)
     : policies_(sources.connection,
                 {.defaults = {.interval = config.reconciliation_interval, .timeout = config.connect_timeout},
                  .operator_interval = config.operator_scan_interval,

@@ -33,7 +33,7 @@ class IngestPart {
   };
   // `sources` answer from watch caches. `hub_name` names this replica, also after a restart of its container.
   IngestPart(const Config& config, std::string hub_name, const Dependencies& dependencies,
-             reconcile::CollectorTokens::Sources sources, log::Logger log);
+             const reconcile::CollectorTokens::Sources& sources, log::Logger log);
 
   ingest::Ingester& ingester() { return ingester_; }
 

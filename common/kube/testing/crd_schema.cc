@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -22,20 +24,20 @@ void Prune(const Value& schema, Value& value, bool root) {
   const Value& properties = schema["properties"];
   const Value* additional = schema.Find("additionalProperties");
   auto& members = value.MutableObject();
-  for (auto it = members.begin(); it != members.end();) {
-    if (root && IsRootMember(it->first)) {
-      ++it;
-    } else if (const Value* property = properties.Find(it->first)) {
-      Prune(*property, it->second, false);
-      ++it;
-    } else if (additional != nullptr && (additional->IsObject() || additional->BoolOr())) {
-      if (additional->IsObject()) Prune(*additional, it->second, false);
-      ++it;
-    } else if (keep_unknown) {
-      ++it;
-    } else {
-      it = members.erase(it);
+  const auto stays = [&](std::string_view name, Value& member) {
+    if (root && IsRootMember(name)) return true;
+    if (const Value* property = properties.Find(name)) {
+      Prune(*property, member, false);
+      return true;
     }
+    if (additional != nullptr && additional->IsObject()) {
+      Prune(*additional, member, false);
+      return true;
+    }
+    return keep_unknown || (additional != nullptr && additional->BoolOr());
+  };
+  for (auto it = members.begin(); it != members.end();) {
+    it = stays(it->first, it->second) ? std::next(it) : members.erase(it);
   }
 }
 
