@@ -109,7 +109,7 @@ class Admitter {
     // Before anybody can read the presence: whoever does must find its stream here.
     const std::string who = fmt::format("collector {} from {}", presence.instance, presence.peer);
     if (!services_.local.Claim(registration_.cluster, presence.epoch, applicant_.stream, who)) return Superseded();
-    const absl::Status announced = Announce(out);
+    absl::Status announced = Announce(out);
     if (!announced.ok()) services_.local.Release(registration_.cluster, applicant_.stream);
     return announced;
   }

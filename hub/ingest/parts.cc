@@ -30,7 +30,7 @@ void AppendScope(std::optional<std::vector<T>>&& from, std::optional<std::vector
 }
 
 template <typename T>
-void TakeFirst(std::optional<T>&& from, std::optional<T>& to) {
+void TakeFirst(std::optional<T> from, std::optional<T>& to) {
   if (!to.has_value()) to = std::move(from);
 }
 
@@ -88,7 +88,7 @@ absl::StatusOr<model::Batch> JoinParts(std::vector<model::Batch> parts) {
     AppendScope(std::move(from.namespaces), to.namespaces);
     AppendScope(std::move(from.operators), to.operators);
     AppendScope(std::move(from.cluster_operators), to.cluster_operators);
-    TakeFirst(std::move(from.counts), to.counts);
+    TakeFirst(from.counts, to.counts);
     TakeFirst(std::move(from.info), to.info);
     sources.Append(std::move(part->sources));
   }

@@ -162,7 +162,7 @@ void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now
     if (!status.ok()) End(status, now);
   };
   std::visit(
-      [&](auto&& value) {
+      [&](auto& value) {
         using T = std::decay_t<decltype(value)>;
         if constexpr (std::is_same_v<T, model::Registration>) {
           Register(std::move(value), now);
@@ -183,7 +183,7 @@ void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now
           static_assert(std::is_same_v<T, wire::Unknown>);  // of a later version: skipped
         }
       },
-      std::move(decoded));
+      decoded);
 }
 
 void Session::Register(model::Registration registration, Now now) {

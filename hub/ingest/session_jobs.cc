@@ -70,7 +70,7 @@ Job Session::WriteDurable() {
 
 void Session::TakeResult(JobResult result, Now now) {
   job_running_ = false;
-  std::visit([&](auto&& value) { Take(std::move(value), now); }, std::move(result));
+  std::visit([&](auto& value) { Take(std::move(value), now); }, result);
 }
 
 bool Session::Absorb(const absl::StatusOr<store::ApplyResult>& result, Now now) {
