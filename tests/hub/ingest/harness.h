@@ -235,13 +235,11 @@ class TestHub {
   FakeClusters clusters;
   FakeAuthenticator authenticator;
   FakeCollectorData data{clock};
+  std::unique_ptr<StreamPool> pool;
 
  private:
-  std::vector<std::unique_ptr<TestStream>> streams_;
   StreamPool::Options pool_options_{.hub = "hub-1", .version = "9.9"};
-
- public:
-  std::unique_ptr<StreamPool> pool;
+  std::vector<std::unique_ptr<TestStream>> streams_;  // after the pool: they must be gone before it is
 };
 
 }  // namespace clusterpulse::ingest
