@@ -108,7 +108,7 @@ absl::Status LeaderElector::Fetch(const kube::CallOptions& options) {
 }
 
 absl::Status LeaderElector::Remember(const absl::StatusOr<std::string>& object) {
-  RETURN_IF_ERROR(object);
+  if (!object.ok()) return object.status();
   ASSIGN_OR_RETURN(json::Value lease, json::Value::Parse(*object), "decoding the lease");
   // Changes of metadata alone are no sign of life.
   if (!lease_ || (*lease_)["spec"] != lease["spec"]) observed_ = clock_.Steady();

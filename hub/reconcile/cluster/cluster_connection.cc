@@ -99,7 +99,7 @@ std::chrono::seconds Seconds(std::int64_t value, std::chrono::seconds fallback) 
 
 absl::Status ReadClusterConnection(json::Cursor object, kube::ObjectMeta& meta, ClusterConnection& out) {
   out = ClusterConnection();
-  const absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
+  absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
     if (key == "metadata") return kube::ReadMeta(value, kube::MetaParts::kAll, out.meta);
     if (key == "spec") return ReadSpec(value, out.spec);
     if (key == "status") {

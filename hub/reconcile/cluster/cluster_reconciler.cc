@@ -51,7 +51,7 @@ ClusterReconciler::ClusterReconciler(Dependencies dependencies, HubObjects objec
       objects_(std::move(objects)),
       options_(std::move(options)),
       pool_(deps_.clients, deps_.clock, pool),
-      metrics_(std::move(metrics)),
+      metrics_(metrics),
       log_(std::move(log)) {}
 
 ClusterReconciler::~ClusterReconciler() = default;

@@ -55,7 +55,7 @@ absl::StatusOr<SecretContent> ReadSecret(kube::KubeApi& hub, const kube::ObjectK
 }
 
 absl::Status ReadSecretVersion(json::Cursor object, kube::ObjectMeta& meta, SecretVersion& out) {
-  const absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
+  absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) -> absl::Status {
     return key == "metadata" ? kube::ReadMeta(value, kube::MetaParts::kIdentity, meta) : absl::OkStatus();
   });
   out.resource_version = meta.resource_version;
