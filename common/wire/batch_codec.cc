@@ -461,8 +461,7 @@ void Encode(const model::Batch& batch, v1::MetricsBatch& out) {
   out.set_seq(batch.seq);
   EncodeTime(batch.collected_at, *out.mutable_collected_at());
   out.set_age_ms(EncodeMillis(batch.age));
-  out.set_interval_seconds(
-      static_cast<std::int32_t>(std::clamp(batch.interval, std::chrono::seconds(0), kLongestInterval).count()));
+  out.set_interval_seconds(static_cast<std::int32_t>(EncodeSeconds(batch.interval, kLongestInterval)));
   out.set_lane(batch.history_only ? v1::LANE_HISTORY : v1::LANE_LIVE);
   out.set_part(batch.part);
   out.set_parts(batch.parts);
