@@ -81,6 +81,11 @@ class Collector final : public StreamPeer {
     if (stream != nullptr) stream->OnClosed();
     return true;
   }
+  // The stream holds this as its peer: without it neither would go.
+  void Leave() {
+    base::MutexLock lock(mu_);
+    stream_.reset();
+  }
   bool done() const {
     base::MutexLock lock(mu_);
     return sent_ == batches_ && durable_ >= sent_;
@@ -152,6 +157,10 @@ struct Replica {
     data.Resume();
     pool.EndStreams(0ms);
     CHECK(pool.Stop(10s));
+    for (const auto& collector : collectors_) collector->Leave();
+  }
+  std::shared_ptr<Collector> NewCollector(const std::string& cluster, std::uint64_t batches) {
+    return collectors_.emplace_back(std::make_shared<Collector>(cluster, "inst", batches));
   }
   void AddCluster(const std::string& name) {
     ClusterPolicy policy;
@@ -167,6 +176,9 @@ struct Replica {
   base::SeededRandom random{5};
   telemetry::Registry registry;
   StreamPool pool;
+
+ private:
+  std::vector<std::shared_ptr<Collector>> collectors_;
 };
 
 TEST_CASE("many streams at once: every batch is applied once, in order, whatever else happens") {
@@ -177,7 +189,7 @@ TEST_CASE("many streams at once: every batch is applied once, in order, whatever
   for (int i = 0; i < kClusters; ++i) {
     const std::string name = "c" + std::to_string(i);
     hub.AddCluster(name);
-    collectors.push_back(std::make_shared<Collector>(name, "inst", kBatches));
+    collectors.push_back(hub.NewCollector(name, kBatches));
   }
   hub.pool.Start();
   std::atomic<bool> stop = false;
@@ -223,7 +235,7 @@ TEST_CASE("collectors that fight for one cluster: one has it at the end, and eve
   const auto deadline = std::chrono::steady_clock::now() + 30s;
   for (int i = 0; i < kRivals; ++i) {
     // The same collector, coming again and again: the newest always wins.
-    rivals.push_back(std::make_shared<Collector>("c", "inst", i == 0 ? 5 : 1));
+    rivals.push_back(hub.NewCollector("c", i == 0 ? 5 : 1));
     threads.push_back(base::StartThread("rival", [&hub, rival = rivals.back(), deadline] {
       rival->Connect(hub.pool, rival);
       rival->Run(deadline);
@@ -313,7 +325,7 @@ TEST_CASE("streams that end while everything runs leave nothing") {
   const auto deadline = std::chrono::steady_clock::now() + 30s;
   for (int i = 0; i < 16; ++i) {
     hub.AddCluster("c" + std::to_string(i));
-    collectors.push_back(std::make_shared<Collector>("c" + std::to_string(i), "inst", 1000000));
+    collectors.push_back(hub.NewCollector("c" + std::to_string(i), 1000000));
     threads.push_back(base::StartThread("collector", [&hub, collector = collectors.back(), deadline] {
       collector->Connect(hub.pool, collector);
       collector->Run(deadline);
