@@ -13,7 +13,7 @@ WorkerGroup::~WorkerGroup() {
   threads.swap(threads_);  // joined behind the lock: declared before it
 }
 
-void WorkerGroup::Start(int count, const std::string& name, std::function<void()> body) {
+void WorkerGroup::Start(int count, const std::string& name, const std::function<void()>& body) {
   base::MutexLock lock(mu_);
   for (int i = 0; i < count; ++i) {
     ++running_;

@@ -16,7 +16,7 @@ class WorkerGroup {
  public:
   ~WorkerGroup();
   // Starts `count` threads that run `body` once each.
-  void Start(int count, const std::string& name, std::function<void()> body);
+  void Start(int count, const std::string& name, const std::function<void()>& body);
   // True when all have ended and are joined, within `limit`. REQUIRES: not called by one of them.
   bool Join(std::chrono::milliseconds limit);
 

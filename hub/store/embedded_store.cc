@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -313,7 +314,7 @@ class EmbeddedStore::Writes {
     for (const std::string& member : vanished) {
       RETURN_IF_ERROR(DropMember(id, member));
       for (const std::string& suffix : w.member_key_suffixes) {
-        RETURN_IF_ERROR(One(Delete{w.member_key_prefix + member + suffix}));
+        RETURN_IF_ERROR(One(Delete{fmt::format("{}{}{}", w.member_key_prefix, member, suffix)}));
       }
     }
     for (const auto& [member, is_there] : wanted) {
