@@ -10,11 +10,9 @@ namespace {
 
 constexpr char kHex[] = "0123456789abcdef";
 
-// True for the bytes that are copied as they are.
 constexpr std::array<bool, 256> MakePlain() {
   std::array<bool, 256> plain{};
-  for (int c = 0x20; c < 0x80; ++c) plain[static_cast<std::size_t>(c)] = true;
-  for (const char c : {'"', '\\', '<', '>', '&'}) plain[static_cast<unsigned char>(c)] = false;
+  for (std::size_t c = 0; c < plain.size(); ++c) plain[c] = IsPlain(static_cast<char>(c));
   return plain;
 }
 constexpr std::array<bool, 256> kPlain = MakePlain();
@@ -164,10 +162,14 @@ Writer& Writer::Close(char c) {
   return *this;
 }
 
-Writer& Writer::Key(std::string_view key) {
+Writer& Writer::Key(Name key) {
   Separate();
   out_.push_back('"');
-  AppendEscaped(out_, key);
+  if (key.is_plain()) {
+    out_.append(key.text());
+  } else {
+    AppendEscaped(out_, key.text());
+  }
   out_.append("\":");
   comma_ = false;
   return *this;

@@ -1,10 +1,35 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace clusterpulse::json {
+
+// True for the bytes that a JSON text has as they are.
+constexpr bool IsPlain(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x20 && byte < 0x80 && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&';
+}
+
+// The name of a member. Whether a literal needs escaping is known when it is compiled.
+class Name {
+ public:
+  template <std::size_t N>
+  consteval Name(const char (&literal)[N]) : text_(literal, N - 1), is_plain_(true) {
+    for (const char c : text_) is_plain_ &= IsPlain(c);
+  }
+  Name(std::string_view text) : text_(text) {}
+  Name(const std::string& text) : text_(text) {}
+
+  std::string_view text() const { return text_; }
+  bool is_plain() const { return is_plain_; }
+
+ private:
+  std::string_view text_;
+  bool is_plain_ = false;
+};
 
 // Appends one JSON text to a string, byte for byte as Go's encoding/json would (the Redis documents are a contract):
 // compact, `<` `>` `&` U+2028 U+2029 escaped, invalid UTF-8 replaced by U+FFFD, doubles in shortest form with an
@@ -23,7 +48,7 @@ class Writer {
   Writer& EndObject() { return Close('}'); }
   Writer& BeginArray() { return Open('['); }
   Writer& EndArray() { return Close(']'); }
-  Writer& Key(std::string_view key);
+  Writer& Key(Name key);
 
   Writer& String(std::string_view value);
   Writer& Int(std::int64_t value);
@@ -33,13 +58,13 @@ class Writer {
   // Bytes that are already one JSON value.
   Writer& Raw(std::string_view json);
 
-  Writer& Member(std::string_view key, std::string_view value) { return Key(key).String(value); }
-  Writer& Member(std::string_view key, const char* value) { return Key(key).String(value); }
-  Writer& Member(std::string_view key, const std::string& value) { return Key(key).String(value); }
-  Writer& Member(std::string_view key, std::int64_t value) { return Key(key).Int(value); }
-  Writer& Member(std::string_view key, std::int32_t value) { return Key(key).Int(value); }
-  Writer& Member(std::string_view key, double value) { return Key(key).Double(value); }
-  Writer& Member(std::string_view key, bool value) { return Key(key).Bool(value); }
+  Writer& Member(Name key, std::string_view value) { return Key(key).String(value); }
+  Writer& Member(Name key, const char* value) { return Key(key).String(value); }
+  Writer& Member(Name key, const std::string& value) { return Key(key).String(value); }
+  Writer& Member(Name key, std::int64_t value) { return Key(key).Int(value); }
+  Writer& Member(Name key, std::int32_t value) { return Key(key).Int(value); }
+  Writer& Member(Name key, double value) { return Key(key).Double(value); }
+  Writer& Member(Name key, bool value) { return Key(key).Bool(value); }
 
  private:
   Writer& Open(char c);

@@ -92,14 +92,15 @@ TEST_CASE("a thousand collectors at once, and the certificate replaced under the
   Collector quay(hub, {.cluster = "quay"});
   REQUIRE(hub.WaitFor("quay", "Connected", "healthy", seconds(20), false));
 
-  Fleet fleet(hub, hub.ingester_port(), 1000, {"--interval=30", "--seconds=30", "--drops=10"});
+  Fleet fleet(hub, hub.ingester_port(), 1000, {"--interval=30", "--seconds=90", "--drops=10"});
   REQUIRE(fleet.WaitForAll(seconds(240)));
   const std::string before = ShownCertificate(hub);
   CHECK(before.find("CN = hub") != std::string::npos);
   hub.UseCertificate("apiserver");
   CHECK(
       Eventually(seconds(20), [&] { return ShownCertificate(hub).find("CN = kube-apiserver") != std::string::npos; }));
-  CHECK(Eventually(seconds(60), [&] { return AllServed(hub, fleet.collectors() + 1); }));
+  // The first words about a thousand new objects go out at 20 a second, while the fleet runs.
+  CHECK(Eventually(seconds(90), [&] { return AllServed(hub, fleet.collectors() + 1); }));
   const int result = fleet.Wait(seconds(120));
   INFO(fleet.Log());
   CHECK(result == 0);

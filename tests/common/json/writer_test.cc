@@ -13,6 +13,8 @@
 namespace clusterpulse::json {
 namespace {
 
+using namespace std::string_literals;
+
 std::string Number(double value) {
   std::string out;
   AppendNumber(out, value);
@@ -141,6 +143,26 @@ TEST_CASE("every byte is escaped alike wherever it stands") {
       }
     }
   }
+}
+
+TEST_CASE("a name is escaped alike, known when compiled or not") {
+  const auto written = [](auto name) {
+    std::string out;
+    Writer(out).BeginObject().Member(name, 1).EndObject();
+    return out;
+  };
+  std::string literals;
+  Writer(literals)
+      .BeginObject()
+      .Member("plain", 1)
+      .Member("a<b", 1)
+      .Member("q\"\n", 1)
+      .Member("\xc3\xa9", 1)
+      .EndObject();
+  CHECK(literals == "{\"plain\":1,\"a\\u003cb\":1,\"q\\\"\\n\":1,\"\xc3\xa9\":1}");
+  CHECK(written("a<b"s) == R"({"a\u003cb":1})");
+  CHECK(written(std::string_view("q\"\n")) == R"({"q\"\n":1})");
+  CHECK(written("plain"s) == R"({"plain":1})");
 }
 
 TEST_CASE("commas and colons stand where they belong") {
