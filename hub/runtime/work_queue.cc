@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include <absl/container/inlined_vector.h>
+
 namespace clusterpulse::runtime {
 namespace {
 
@@ -158,13 +160,13 @@ class WorkQueue::Notifier {
  public:
   explicit Notifier(WorkQueue& queue) : queue_(queue) {}
   ~Notifier() {
-    for (; sleepers > 0; --sleepers) queue_.woken_.NotifyOne();
+    for (Sleeper* const sleeper : told) sleeper->woken.NotifyOne();
     if (timer) queue_.timer_.NotifyOne();
   }
   Notifier(const Notifier&) = delete;
   Notifier& operator=(const Notifier&) = delete;
 
-  int sleepers = 0;
+  absl::InlinedVector<Sleeper*, 4> told;
   bool timer = false;
 
  private:
@@ -238,10 +240,18 @@ std::optional<kube::ObjectKey> WorkQueue::Get() {
 
 void WorkQueue::SleepLocked() {
   if (timer_until_) {
-    ++sleepers_;
-    while (wakes_ == 0 && !queue_.shutting_down()) woken_.Wait(mu_);
-    --sleepers_;
-    if (wakes_ > 0) --wakes_;
+    if (unused_.empty()) unused_.push_back(&made_.emplace_back());
+    Sleeper& self = *unused_.back();
+    unused_.pop_back();
+    self.told = false;
+    sleepers_.push_back(&self);
+    while (!self.told && !queue_.shutting_down()) self.woken.Wait(mu_);
+    if (self.told) {
+      --wakes_;
+    } else {
+      std::erase(sleepers_, &self);
+    }
+    unused_.push_back(&self);
     return;
   }
   const base::SteadyTime now = clock_.Steady();
@@ -254,13 +264,20 @@ void WorkQueue::SleepLocked() {
 
 void WorkQueue::WakeLocked(std::size_t depth_before, Notifier& notifier) {
   for (std::size_t keys = depth_before; keys < queue_.depth(); ++keys) {
-    if (wakes_ == sleepers_) {
+    if (sleepers_.empty()) {
       notifier.timer = true;
       return;
     }
-    ++wakes_;
-    ++notifier.sleepers;
+    TellLocked(notifier);
   }
+}
+
+void WorkQueue::TellLocked(Notifier& notifier) {
+  Sleeper& sleeper = *sleepers_.back();
+  sleepers_.pop_back();
+  sleeper.told = true;
+  ++wakes_;
+  notifier.told.push_back(&sleeper);
 }
 
 void WorkQueue::WatchDelayedLocked(Notifier& notifier) {
@@ -268,9 +285,8 @@ void WorkQueue::WatchDelayedLocked(Notifier& notifier) {
   if (!ready) return;
   if (timer_until_) {
     if (*ready < *timer_until_) notifier.timer = true;
-  } else if (wakes_ == 0 && sleepers_ > 0) {  // who is already told to wake becomes the timer, or hands that on
-    ++wakes_;
-    ++notifier.sleepers;
+  } else if (wakes_ == 0 && !sleepers_.empty()) {  // who is already told to wake becomes the timer, or hands that on
+    TellLocked(notifier);
   }
 }
 
@@ -292,7 +308,7 @@ void WorkQueue::Done(const kube::ObjectKey& key) {
 void WorkQueue::ShutDown() {
   base::MutexLock lock(mu_);
   queue_.ShutDown();
-  woken_.NotifyAll();
+  for (Sleeper* const sleeper : sleepers_) sleeper->woken.NotifyOne();
   timer_.NotifyAll();
 }
 

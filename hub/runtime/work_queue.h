@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include <absl/container/flat_hash_map.h>
 
@@ -102,8 +103,9 @@ struct WorkQueueMetrics {
 
 // KeyQueue with retries for many threads. Thread-safe. Only Get and WaitIdle block.
 //
-// A key wakes one idle worker. One of the idle workers, the timer, sleeps until the first delayed key's time; the
-// others sleep until they are woken, and are woken before it.
+// A key wakes one idle worker, the one that was busy last: its memory is still at hand, and of many workers only as
+// many are used as there is work for. One of the idle workers, the timer, sleeps until the first delayed key's time;
+// the others sleep until they are woken, and are woken before it.
 class WorkQueue {
  public:
   // `clock` is borrowed and must outlive this. Waits are real time: a clock that is not the system's moves delayed keys
@@ -134,6 +136,11 @@ class WorkQueue {
 
  private:
   class Notifier;
+  // An idle worker but the timer.
+  struct Sleeper {
+    base::CondVar woken;
+    bool told = false;  // to wake
+  };
 
   std::optional<kube::ObjectKey> GetLocked(Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddAfterLocked(const kube::ObjectKey& key, std::chrono::nanoseconds delay, Notifier& notifier)
@@ -141,19 +148,22 @@ class WorkQueue {
   void SleepLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // One idle worker for each key that came to the queue since it held `depth_before`.
   void WakeLocked(std::size_t depth_before, Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // REQUIRES: one sleeps.
+  void TellLocked(Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Sees to it that some idle worker, if there is one, sleeps no longer than until the first delayed key's time.
   void WatchDelayedLocked(Notifier& notifier) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const base::Clock& clock_;
   const WorkQueueMetrics metrics_;
   mutable base::Mutex mu_;
-  base::CondVar woken_;  // idle workers but the timer
   base::CondVar timer_;  // the timer
   base::CondVar idle_;   // WaitIdle
   KeyQueue queue_ ABSL_GUARDED_BY(mu_);
   RetryLimiter limiter_ ABSL_GUARDED_BY(mu_);
-  int sleepers_ ABSL_GUARDED_BY(mu_) = 0;                             // wait for woken_
-  int wakes_ ABSL_GUARDED_BY(mu_) = 0;                                // of them, told to wake and not yet awake
+  std::deque<Sleeper> made_ ABSL_GUARDED_BY(mu_);  // each stays: whoever told it may notify it late
+  std::vector<Sleeper*> unused_ ABSL_GUARDED_BY(mu_);
+  std::vector<Sleeper*> sleepers_ ABSL_GUARDED_BY(mu_);  // not told to wake; who went to sleep last stands last
+  int wakes_ ABSL_GUARDED_BY(mu_) = 0;                   // told to wake and not yet awake
   std::optional<base::SteadyTime> timer_until_ ABSL_GUARDED_BY(mu_);  // absent: no worker is the timer
 };
 

@@ -1,6 +1,9 @@
 #include "hub/runtime/work_queue.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
+#include <numeric>
 #include <set>
 #include <thread>
 #include <vector>
@@ -293,6 +296,33 @@ TEST_CASE("as many keys are handled at once as there are workers, however they c
     CHECK(queue.WaitIdle(kLimit));
     queue.ShutDown();
   }
+}
+
+TEST_CASE("keys that come one by one are handled by the workers that were busy last") {
+  constexpr int kWorkers = 8, kKeys = 400;
+  WorkQueue queue(base::SystemClock(), {});
+  std::array<std::atomic<int>, kWorkers> handled{};
+  std::vector<std::jthread> workers;
+  for (auto& count : handled) {
+    workers.emplace_back([&queue, &count] {
+      while (const auto key = queue.Get()) {
+        ++count;
+        queue.Done(*key);
+      }
+    });
+  }
+  for (int i = 0; i < kKeys; ++i) {
+    queue.Add({"", std::to_string(i)});
+    REQUIRE(queue.WaitIdle(kLimit));
+  }
+  queue.ShutDown();
+  workers.clear();
+  std::vector<int> counts(handled.begin(), handled.end());
+  std::sort(counts.rbegin(), counts.rend());
+  // Two take turns when a key comes before the worker of the last one sleeps again. In turn of all of them each would
+  // have an eighth.
+  CHECK(counts[0] + counts[1] > kKeys * 3 / 4);
+  CHECK(std::accumulate(counts.begin(), counts.end(), 0) == kKeys);
 }
 
 // Each worker that wakes looks at the clock.
