@@ -20,7 +20,8 @@ constexpr std::size_t kMostUnregistered = std::size_t{64} << 10;
 // upstream one comes back at once, every time.
 constexpr seconds kAdmissionLimit{10};
 constexpr minutes kUpstreamAdmissionLimit{5};
-constexpr seconds kRecheckInterval{30};
+// A step after the first looks at the policy again, by the way; none within the second brings one about.
+constexpr seconds kRecheckAfter{20}, kRecheckInterval{40};
 constexpr minutes kLimitShown{5};
 constexpr milliseconds kHeldPoll{250};
 constexpr seconds kAbortAfter{5};  // a peer that does not take the status
@@ -275,7 +276,7 @@ void Session::CheckLimits(Now now) {
 }
 
 void Session::CheckLive(Now now) {
-  if (now.steady - rechecked_ >= kRecheckInterval) Recheck(now);
+  if (now.steady - rechecked_ >= kRecheckAfter) Recheck(now);
   if (state_ != State::kLive) return;
   if (reading_) lane_->Step(now.steady);  // otherwise what is missing cannot come
   if (!lane_->limited().what.empty()) {
