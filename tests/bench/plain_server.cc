@@ -81,7 +81,7 @@ std::string Read(const char* path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  clusterpulse::app::TuneRuntime(2);  // as hub/main.cc
+  clusterpulse::app::TuneRuntime();  // as hub/main.cc
   if (argc != 3) {
     std::fprintf(stderr, "usage: plain_server CERT_FILE KEY_FILE\n");
     return 2;

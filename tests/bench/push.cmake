@@ -4,7 +4,7 @@ cp_library(bench_push
   DEPS absl::strings common_base common_kube common_tls fleetload_lib hub_store test_redis test_support
   PRIVATE_DEPS http_testing)
 
-cp_binary(plain_server SRCS plain_server.cc DEPS common_app cp_proto gRPC::grpc++)
+cp_binary(plain_server SRCS plain_server.cc DEPS common_app cp_malloc cp_proto gRPC::grpc++)
 
 foreach(bench ingest_bench push_bench streams_bench latency_bench)
   cp_binary(${bench} SRCS ${bench}.cc DEPS bench_push common_http)

@@ -313,7 +313,8 @@ TEST_CASE("a batch that was held is of its time, in documents, samples and verdi
   batch.snapshot.cluster_operators = Dns(true);
   for (const std::chrono::seconds age : {300s, 270s, 0s}) f.Push(batch, age);
   std::vector<double> scores;
-  for (const auto& [sample, score] : *f.store->SortedNewest("cluster:a:node:n1:metrics", 9)) scores.push_back(score);
+  const auto newest = f.store->SortedNewest("cluster:a:node:n1:metrics", 9);
+  for (const auto& [sample, score] : newest.value()) scores.push_back(score);
   const auto now = static_cast<double>(base::UnixSeconds(f.clock.Now()));
   CHECK(scores == std::vector<double>{now, now - 270, now - 300});
 
