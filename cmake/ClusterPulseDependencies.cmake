@@ -20,6 +20,12 @@ pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis)
 # Its package defines _FILE_OFFSET_BITS=64, which 64-bit machines have anyway and which precompiled headers refuse.
 set_target_properties(PkgConfig::HIREDIS PROPERTIES INTERFACE_COMPILE_OPTIONS "" INTERFACE_COMPILE_DEFINITIONS "")
+# The malloc of programs that allocate much on many threads; the sanitizers bring their own.
+add_library(cp_malloc INTERFACE)
+if(NOT CP_SANITIZE AND NOT CP_FUZZ)
+  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+  target_link_libraries(cp_malloc INTERFACE PkgConfig::JEMALLOC)
+endif()
 if(CP_BUILD_TESTS)
   find_package(Catch2 2 CONFIG REQUIRED)
   find_package(benchmark CONFIG REQUIRED)

@@ -9,7 +9,7 @@
 
 int main(int argc, char** argv) {
   using namespace clusterpulse;
-  app::TuneRuntime(1);
+  app::TuneRuntime();
   app::BlockSignals();  // before the first thread
   const std::vector<std::string> args(argv + 1, argv + argc);
   collector::Process process{

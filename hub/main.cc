@@ -11,7 +11,7 @@
 
 int main(int argc, char** argv) {
   using namespace clusterpulse;
-  app::TuneRuntime(2);  // 83 instead of 241 MiB for 50 pulled clusters
+  app::TuneRuntime();
   app::BlockSignals();  // before the first thread
   const std::vector<std::string> args(argv + 1, argv + argc);
   app::Process process{

@@ -3,17 +3,25 @@
 #include <absl/synchronization/mutex.h>
 #include <malloc.h>
 
+// What jemalloc, in a program that has it, reads before main: two arenas keep what stays in few places, and what is
+// freed goes back to the system after a second.
+extern "C" {
+extern const char* malloc_conf;
+const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
+}
+
 namespace clusterpulse::app {
 namespace {
 
-// Fixed: otherwise it grows with what is freed, and pages of lists stay with the heap.
-constexpr int kMmapThreshold = 128 << 10;
+// The C library's own malloc: one heap, and pages of lists straight from and to the system. Not fixed, the threshold
+// grows with what is freed.
+constexpr int kArenas = 1, kMmapThreshold = 128 << 10;
 
 }  // namespace
 
-void TuneRuntime(int arenas) {
+void TuneRuntime() {
   ::mallopt(M_MMAP_THRESHOLD, kMmapThreshold);
-  ::mallopt(M_ARENA_MAX, arenas);
+  ::mallopt(M_ARENA_MAX, kArenas);
   // Debian builds Abseil with its debugging aids, and gRPC locks a lot: the search for cycles took 2 % of the hub.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
