@@ -3,11 +3,11 @@
 #include <absl/synchronization/mutex.h>
 #include <malloc.h>
 
-// What jemalloc, in a program that has it, reads before main: two arenas keep what stays in few places, and what is
-// freed goes back to the system after a second.
+// What jemalloc, in a program that has it, reads before main: two arenas keep what stays in few places; what is freed
+// goes back to the system after a second, and pages of lists at once.
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
+const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,oversize_threshold:262144";
 }
 
 namespace clusterpulse::app {
