@@ -112,7 +112,7 @@ TEST_CASE("an error of the visitor ends the list with it") {
 
 TEST_CASE("a list that never ends is data loss, one of the allowed length is not") {
   Fixture f(0);
-  const int pages = GENERATE(kMaxListPages, kMaxListPages + 1, 10 * kMaxListPages);
+  const int pages = GENERATE(as<int>(), kMaxListPages, kMaxListPages + 1, 10 * kMaxListPages);
   // Always another token, in a circle: no page leads to itself.
   f.api.on_page = [&](int page) {
     f.api.answer = ListPage{"5", page + 1 == pages ? "" : fmt::format("5:{}", page % 3)};
