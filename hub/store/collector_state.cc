@@ -80,15 +80,16 @@ absl::StatusOr<ApplyResult> CollectorState::PutPresence(const std::string& clust
 
 absl::StatusOr<CollectorState::Seen> CollectorState::Read(const std::string& cluster) {
   Seen seen;
-  ASSIGN_OR_RETURN(seen.record, ReadRecord(cluster));
-  ASSIGN_OR_RETURN(const auto text, store_.Get(keys::Collector(cluster)));
-  if (text.has_value()) seen.presence = documents::ReadPresence(*text);
+  ASSIGN_OR_RETURN(const auto texts,
+                   store_.GetMany({keys::Push(cluster), keys::Collector(cluster), keys::CollectorRefused(cluster)}));
+  const auto& [record, presence, refused] = std::tie(texts[0], texts[1], texts[2]);
+  if (record.has_value()) seen.record = documents::ReadPushRecord(*record);
+  if (presence.has_value()) seen.presence = documents::ReadPresence(*presence);
   if (!seen.presence.has_value()) return seen;
   seen.beat_at = seen.presence->last_message;
   if (seen.record.has_value()) {
     seen.presence->last_message = std::max(seen.presence->last_message, seen.record->received_at);
   }
-  ASSIGN_OR_RETURN(const auto refused, store_.Get(keys::CollectorRefused(cluster)));
   if (refused.has_value()) seen.presence->refused = documents::ReadRival(*refused);
   return seen;
 }

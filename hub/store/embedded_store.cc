@@ -519,6 +519,14 @@ absl::StatusOr<std::optional<std::string>> EmbeddedStore::Get(const std::string&
   return std::optional<std::string>(q.Bytes(1));
 }
 
+absl::StatusOr<std::vector<std::optional<std::string>>> EmbeddedStore::GetMany(const std::vector<std::string>& keys) {
+  std::vector<std::optional<std::string>> values;
+  for (const std::string& key : keys) {
+    ASSIGN_OR_RETURN(values.emplace_back(), Get(key));
+  }
+  return values;
+}
+
 absl::StatusOr<std::map<std::string, std::string>> EmbeddedStore::HashGetAll(const std::string& key) {
   Database& database = Reads();
   base::MutexLock lock(database.mu);

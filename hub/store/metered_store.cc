@@ -59,6 +59,9 @@ absl::StatusOr<std::uint64_t> MeteredStore::AcquireEpoch(const std::string& clus
 absl::StatusOr<std::optional<std::string>> MeteredStore::Get(const std::string& key) {
   return Measure("get", [&] { return store_.Get(key); });
 }
+absl::StatusOr<std::vector<std::optional<std::string>>> MeteredStore::GetMany(const std::vector<std::string>& keys) {
+  return Measure("get_many", [&] { return store_.GetMany(keys); });
+}
 absl::StatusOr<std::map<std::string, std::string>> MeteredStore::HashGetAll(const std::string& key) {
   return Measure("hash_get_all", [&] { return store_.HashGetAll(key); });
 }

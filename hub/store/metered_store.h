@@ -16,6 +16,7 @@ class MeteredStore final : public StateStore {
   absl::Status Commit(const std::vector<Write>& writes) override;
   absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, WriterRole role, std::int64_t now_ms) override;
   absl::StatusOr<std::optional<std::string>> Get(const std::string& key) override;
+  absl::StatusOr<std::vector<std::optional<std::string>>> GetMany(const std::vector<std::string>& keys) override;
   absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& key) override;
   absl::StatusOr<std::vector<std::string>> SetMembers(const std::string& key) override;
   absl::StatusOr<std::vector<std::pair<std::string, double>>> SortedNewest(const std::string& key,

@@ -680,10 +680,22 @@ absl::StatusOr<std::uint64_t> RedisStore::AcquireEpoch(const std::string& cluste
 // --- reads ---
 
 absl::StatusOr<std::optional<std::string>> RedisStore::Get(const std::string& key) {
-  ASSIGN_OR_RETURN(Reply reply, CallOne(Encode({"GET", key})));
-  if (reply.type == Reply::Type::kNil) return std::optional<std::string>();
-  if (reply.type != Reply::Type::kString) return Unexpected("GET");
-  return std::optional<std::string>(std::move(reply.text));
+  ASSIGN_OR_RETURN(auto values, GetMany({key}));
+  return std::move(values.front());
+}
+
+absl::StatusOr<std::vector<std::optional<std::string>>> RedisStore::GetMany(const std::vector<std::string>& keys) {
+  std::string commands;
+  for (const std::string& key : keys) commands += Encode({"GET", key});
+  ASSIGN_OR_RETURN(std::vector<Reply> replies, Call(commands, keys.size()));
+  std::vector<std::optional<std::string>> values;
+  for (Reply& reply : replies) {
+    if (reply.IsError()) return Judge(reply);
+    if (reply.type != Reply::Type::kNil && reply.type != Reply::Type::kString) return Unexpected("GET");
+    values.emplace_back();
+    if (reply.type == Reply::Type::kString) values.back() = std::move(reply.text);
+  }
+  return values;
 }
 
 absl::StatusOr<std::map<std::string, std::string>> RedisStore::HashGetAll(const std::string& key) {

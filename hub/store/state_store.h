@@ -127,6 +127,8 @@ class StateStore {
                                                      std::int64_t now_ms) = 0;
 
   virtual absl::StatusOr<std::optional<std::string>> Get(const std::string& key) = 0;
+  // The same for several keys, in their order, at the price of one; not one moment's view.
+  virtual absl::StatusOr<std::vector<std::optional<std::string>>> GetMany(const std::vector<std::string>& keys) = 0;
   virtual absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& key) = 0;
   virtual absl::StatusOr<std::vector<std::string>> SetMembers(const std::string& key) = 0;  // sorted
   // Newest (highest score) first, at most `limit`.

@@ -223,11 +223,16 @@ TEST_CASE("a key of another type refuses the whole batch") {
 
   CHECK(absl::IsFailedPrecondition(store.HashGetAll("text").status()));
   CHECK(absl::IsFailedPrecondition(store.Get("set").status()));
+  CHECK(absl::IsFailedPrecondition(store.GetMany({"text", "set"}).status()));
   CHECK(absl::IsFailedPrecondition(store.SetMembers("text").status()));
   CHECK(absl::IsFailedPrecondition(store.SortedNewest("text", 1).status()));
   CHECK(absl::IsFailedPrecondition(store.ListRange("text", 1).status()));
   REQUIRE(store.Commit({SetString{"set", "text now", {}}}).ok());  // a text replaces whatever there was
   CHECK(Text(store, "set") == "text now");
+
+  const auto many = store.GetMany({"set", "nothing", "text"});
+  REQUIRE(many.ok());
+  CHECK(*many == std::vector<std::optional<std::string>>{"text now", std::nullopt, Text(store, "text")});
 }
 
 TEST_CASE("a batch is applied once") {

@@ -67,6 +67,10 @@ class CuttableStore final : public store::StateStore {
     RETURN_IF_ERROR(Way());
     return inner_.Get(k);
   }
+  absl::StatusOr<std::vector<std::optional<std::string>>> GetMany(const std::vector<std::string>& k) override {
+    RETURN_IF_ERROR(Way());
+    return inner_.GetMany(k);
+  }
   absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& k) override {
     RETURN_IF_ERROR(Way());
     return inner_.HashGetAll(k);
