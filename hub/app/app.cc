@@ -22,6 +22,8 @@ namespace {
 constexpr std::string_view kLease = "cluster-controller.clusterpulse.io";
 // Missing definitions, a missing API server: waited for, with probes that say so, for as long as it takes.
 constexpr auto kReadyLimit = std::chrono::hours(24 * 365);
+// A collector that comes back is told of twice, by its registration and its first batch: one pass shows both.
+constexpr auto kHintDelay = std::chrono::milliseconds(250);
 constexpr auto kReleaseLimit = std::chrono::milliseconds(2000);
 // A look at the store has deadlines that add up to a quarter of this.
 constexpr auto kMonitorSilence = std::chrono::seconds(120);
@@ -224,7 +226,7 @@ void App::ComposeControllers() {
     hints_.emplace(
         *collectors_,
         [this](std::string_view cluster) {
-          controller_->Enqueue({config_.ns, std::string(cluster)});
+          controller_->EnqueueAfter({config_.ns, std::string(cluster)}, kHintDelay);
         },
         log);
   }
@@ -246,7 +248,10 @@ void App::AddParts() {
   if (events_) manager_->Add(*events_);
   manager_->Add(*monitor_);
   for (const auto& part : cache_parts_) manager_->Add(*part);
-  if (ingest_) manager_->Add(ingest_->ingester());
+  if (ingest_) {
+    manager_->Add(ingest_->token_marks());
+    manager_->Add(ingest_->ingester());
+  }
   if (!controller_) return;
   manager_->Add(*controller_);
   manager_->Add(*resync_);

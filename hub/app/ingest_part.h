@@ -12,6 +12,7 @@
 #include "hub/reconcile/cluster/cluster_directory.h"
 #include "hub/reconcile/cluster/collector_data.h"
 #include "hub/reconcile/cluster/collector_tokens.h"
+#include "hub/reconcile/cluster/token_secret.h"
 #include "hub/runtime/controller.h"
 #include "hub/store/cluster_state.h"
 #include "hub/store/collector_state.h"
@@ -36,6 +37,7 @@ class IngestPart {
              const reconcile::CollectorTokens::Sources& sources, log::Logger log);
 
   ingest::Ingester& ingester() { return ingester_; }
+  runtime::Controller& token_marks() { return token_marks_; }
 
   // For the handler of the ClusterConnections: its streams look again when what they go by has changed. `meta` is null
   // for an object that is gone.
@@ -43,6 +45,8 @@ class IngestPart {
 
  private:
   reconcile::ClusterPolicies policies_;
+  reconcile::TokenUseMarker token_marker_;
+  runtime::Controller token_marks_;
   reconcile::CollectorTokens tokens_;
   reconcile::PushedClusters data_;
   runtime::ChangeFilter changes_;

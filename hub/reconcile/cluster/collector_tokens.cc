@@ -18,9 +18,13 @@ absl::Status Refused(std::string_view why) { return base::MakeStatus(absl::Statu
 
 }  // namespace
 
-CollectorTokens::CollectorTokens(kube::KubeApi& hub, Sources sources, Options options, const base::Clock& clock,
-                                 log::Logger log)
-    : hub_(hub), sources_(std::move(sources)), options_(std::move(options)), clock_(clock), log_(std::move(log)) {}
+CollectorTokens::CollectorTokens(kube::KubeApi& hub, Sources sources, OnOwnUse on_own_use, Options options,
+                                 const base::Clock& clock)
+    : hub_(hub),
+      sources_(std::move(sources)),
+      on_own_use_(std::move(on_own_use)),
+      options_(std::move(options)),
+      clock_(clock) {}
 
 CollectorTokens::Known& CollectorTokens::KnownLocked(const ClusterConnection& connection) const {
   Known& known = known_[connection.meta.name];
@@ -106,14 +110,7 @@ void CollectorTokens::NoteOwnUse(const ClusterConnection& connection, const Toke
     base::MutexLock lock(mu_);
     KnownLocked(connection).used_own = true;
   }
-  if (secret.used) return;
-  const absl::Status marked = MarkTokenUsed(hub_, TokenSecretKey(connection.key()), {.timeout = options_.call_timeout});
-  // Tried again with the next stream.
-  if (!marked.ok()) {
-    log_.Warn(
-        "cannot remember that a cluster used its own token: its bootstrap token is accepted again after a restart",
-        {{"cluster", connection.meta.name}, {"error", log::ToText(marked)}});
-  }
+  if (!secret.used) on_own_use_(TokenSecretKey(connection.key()));
 }
 
 bool CollectorTokens::IsCurrent(const Bootstrap& bootstrap, const kube::ObjectKey& secret) const {

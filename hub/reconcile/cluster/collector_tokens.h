@@ -10,7 +10,6 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/kube/kube_api.h"
-#include "common/log/logger.h"
 #include "hub/ingest/ports.h"
 #include "hub/reconcile/cluster/cluster_directory.h"
 #include "hub/reconcile/cluster/token_secret.h"
@@ -42,8 +41,10 @@ class CollectorTokens final : public ingest::Authenticator {
     std::function<std::optional<std::string>(const kube::ObjectKey&)> secret_version;  // of watched Secrets
     std::function<bool()> synced;  // false: the above cannot be relied on yet
   };
+  // Told the key of a token Secret whose token was used and that does not say so yet (TokenUseMarker). Must not block.
+  using OnOwnUse = std::function<void(const kube::ObjectKey& secret)>;
   // `hub` and `clock` are borrowed and must outlive this.
-  CollectorTokens(kube::KubeApi& hub, Sources sources, Options options, const base::Clock& clock, log::Logger log);
+  CollectorTokens(kube::KubeApi& hub, Sources sources, OnOwnUse on_own_use, Options options, const base::Clock& clock);
 
   absl::StatusOr<ingest::Credential> Authenticate(const std::string& cluster, std::string_view token) override;
   ingest::Validity Check(const std::string& cluster, const ingest::Credential& credential) const override;
@@ -73,9 +74,9 @@ class CollectorTokens final : public ingest::Authenticator {
 
   kube::KubeApi& hub_;
   const Sources sources_;
+  const OnOwnUse on_own_use_;
   const Options options_;
   const base::Clock& clock_;
-  const log::Logger log_;
   mutable base::Mutex mu_;
   mutable std::map<std::string, Known> known_ ABSL_GUARDED_BY(mu_);  // by cluster
   std::size_t forget_at_ ABSL_GUARDED_BY(mu_) = 64;                  // size

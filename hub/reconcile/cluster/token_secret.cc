@@ -15,6 +15,7 @@ using json::Value;
 
 constexpr std::string_view kSuffix = "-collector-token";
 constexpr std::string_view kFieldManager = "clusterpulse-hub";
+constexpr std::chrono::milliseconds kMarkLimit{5000};
 
 std::string Base64(std::string_view text) { return absl::Base64Escape(absl::string_view(text.data(), text.size())); }
 
@@ -127,13 +128,17 @@ absl::Status EnsureTokenSecret(kube::KubeApi& hub, const ClusterConnection& conn
                  key);
 }
 
-absl::Status MarkTokenUsed(kube::KubeApi& hub, const kube::ObjectKey& secret, const kube::CallOptions& options) {
+absl::StatusOr<runtime::Result> TokenUseMarker::Reconcile(const kube::ObjectKey& secret, std::stop_token stop) {
+  const std::optional<TokenSecret> known = lookup_(secret);
+  if (!known.has_value() || known->used) return runtime::Result();
   Value patch;
   patch.Mutable("metadata").Mutable("annotations").Mutable(kTokenUsedAnnotation) = "true";
-  return Explain(hub.Patch(kube::kSecrets, secret, kube::PatchType::kMerge, patch.Dump(),
-                           {.field_manager = std::string(kFieldManager)}, options)
-                     .status(),
-                 secret);
+  const auto patched =
+      hub_.Patch(kube::kSecrets, secret, kube::PatchType::kMerge, patch.Dump(),
+                 {.field_manager = std::string(kFieldManager)}, {.timeout = kMarkLimit, .stop = std::move(stop)});
+  if (kube::IsNotFound(patched.status())) return runtime::Result();
+  RETURN_IF_ERROR(Explain(patched.status(), secret));
+  return runtime::Result();
 }
 
 }  // namespace clusterpulse::reconcile

@@ -2,8 +2,10 @@
 
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <absl/status/statusor.h>
 
@@ -12,6 +14,7 @@
 #include "common/kube/object_meta.h"
 #include "hub/reconcile/cluster/cluster_connection.h"
 #include "hub/reconcile/cluster/token.h"
+#include "hub/runtime/reconciler.h"
 
 // The Secret with the token a cluster's collector shows: made by the leader, watched by every replica, given to the
 // collector by whoever deploys it. It belongs to the ClusterConnection and goes with it.
@@ -56,7 +59,20 @@ std::optional<kube::ObjectKey> ClusterOfTokenSecret(const kube::ObjectKey& secre
 absl::Status EnsureTokenSecret(kube::KubeApi& hub, const ClusterConnection& connection,
                                const std::optional<TokenSecret>& cached, bool was_used,
                                const kube::CallOptions& options);
-// Notes that the token was used.
-absl::Status MarkTokenUsed(kube::KubeApi& hub, const kube::ObjectKey& secret, const kube::CallOptions& options);
+
+// Notes on Secrets that their token was used (kTokenUsedAnnotation), whichever replica it let in: a collector that
+// waits for that would wait for the hub's API server, and a thousand of them behind each other.
+class TokenUseMarker final : public runtime::Reconciler {
+ public:
+  // `hub` is borrowed. `lookup` answers from a watch cache.
+  TokenUseMarker(kube::KubeApi& hub, TokenSecretLookup lookup) : hub_(hub), lookup_(std::move(lookup)) {}
+
+  // Of the key of a Secret whose token was used. Nothing happens when it says so already, or is gone.
+  absl::StatusOr<runtime::Result> Reconcile(const kube::ObjectKey& secret, std::stop_token stop) override;
+
+ private:
+  kube::KubeApi& hub_;
+  const TokenSecretLookup lookup_;
+};
 
 }  // namespace clusterpulse::reconcile

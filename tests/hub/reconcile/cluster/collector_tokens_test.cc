@@ -23,6 +23,8 @@ struct Fixture {
   bool synced = true;
   CollectorTokens::Options options{.hub_namespace = "hub"};
   std::unique_ptr<CollectorTokens> tokens;
+  std::unique_ptr<TokenUseMarker> marker;
+  std::vector<kube::ObjectKey> used;  // what the marker was told
 
   Fixture() {
     connection.emplace();
@@ -71,7 +73,9 @@ struct Fixture {
       return std::to_string((*object)->version);
     };
     sources.synced = [this] { return synced; };
-    tokens = std::make_unique<CollectorTokens>(hub, sources, options, clock, log::Logger());
+    tokens = std::make_unique<CollectorTokens>(
+        hub, sources, [this](const kube::ObjectKey& secret) { used.push_back(secret); }, options, clock);
+    marker = std::make_unique<TokenUseMarker>(hub, sources.token_secret);
   }
   // "own", "bootstrap", or the error's code.
   std::string Try(std::string_view token, const std::string& cluster = "a") {
@@ -91,6 +95,12 @@ struct Fixture {
         return "unknown";
     }
     return "";
+  }
+  // As its controller would, of the Secret of "a".
+  absl::Status Mark() {
+    const auto result = marker->Reconcile(used.empty() ? TokenSecretKey({"hub", "a"}) : used.back(), {});
+    if (result.ok()) used.clear();
+    return result.status();
   }
   bool Valid() { return tokens->Verify("a", last).ok(); }
   int Reads() { return hub.Count(kube::Verb::kGet, "secrets"); }
@@ -119,22 +129,37 @@ TEST_CASE("once a cluster used its own token its bootstrap token is refused, for
   REQUIRE(f.Try("own") == "own");
   CHECK(f.State(bootstrap) == "revoked");
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
+  CHECK(f.hub.Count(kube::Verb::kPatch, "secrets") == 0);  // nobody is let in later for it
+  REQUIRE(f.Mark().ok());
   f.Restart();
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
+  CHECK(f.Try("own") == "own");
+  CHECK(f.used.empty());
   // Another object of that name knows nothing of it.
   f.connection->meta.uid = "uid-2";
   CHECK(f.Try("own") == "UNAUTHENTICATED");
   CHECK(f.Try("boot") == "bootstrap");
 }
 
-TEST_CASE("a use that could not be written down counts here, and is written with the next stream") {
+TEST_CASE("a use that could not be written down counts here, and is written later") {
   Fixture f;
   f.hub.FailNext(kube::Verb::kPatch, "secrets", kube::ToStatus({403, "Forbidden", "no", {}}));
   CHECK(f.Try("own") == "own");
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
-  CHECK(f.Try("own") == "own");
+  CHECK(absl::IsPermissionDenied(f.Mark()));
+  CHECK(f.Mark().ok());
+  CHECK(f.Mark().ok());
+  CHECK(f.hub.Count(kube::Verb::kPatch, "secrets") == 2);  // none once it says so
   f.Restart();
   CHECK(f.Try("boot") == "UNAUTHENTICATED");
+}
+
+TEST_CASE("nothing is marked of a Secret that is gone") {
+  Fixture f;
+  REQUIRE(f.Try("own") == "own");
+  f.Remove("a-collector-token");
+  CHECK(f.Mark().ok());
+  CHECK(f.hub.Count(kube::Verb::kPatch, "secrets") == 0);
 }
 
 TEST_CASE("bootstrap tokens can be switched off") {
