@@ -10,4 +10,8 @@ namespace clusterpulse::base {
 // its Stop(). `body` must not throw: an exception ends the process with its text.
 std::jthread StartThread(const std::string& name, std::function<void()> body);
 
+// The calling thread gets a tenth of the processor that others want at the same time, and all of it when none does. For
+// work that may be late, beside threads that answer peers.
+void LowerThreadPriority();
+
 }  // namespace clusterpulse::base

@@ -9,6 +9,9 @@ namespace clusterpulse::ingest {
 namespace {
 
 constexpr std::chrono::seconds kBetweenDurableWrites{10};
+// What keeps the hub from letting a collector in may be over in a moment: it has just started and lists its objects.
+// One of ours takes a hub that is silent for 2 s for an upstream one.
+constexpr std::chrono::milliseconds kAdmissionPatience{1500}, kNextAdmission{100};
 
 }  // namespace
 
@@ -102,9 +105,9 @@ void Session::Take(AdmissionResult result, Now now) {
     retry_at_ = {};
     return GoLive(std::move(result.admission), now);
   }
-  if (result.status.code() == absl::StatusCode::kUnavailable && !capabilities_.delivery) {
-    retry_at_ = now.steady + backoff_.Next();
-    return;
+  if (result.status.code() == absl::StatusCode::kUnavailable) {
+    retry_at_ = now.steady + (capabilities_.delivery ? kNextAdmission : backoff_.Next());
+    if (!capabilities_.delivery || retry_at_ < registered_ + kAdmissionPatience) return;
   }
   End(result.status, now);
 }

@@ -6,11 +6,16 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/base/thread.h"
 
 namespace clusterpulse::ingest {
 namespace {
 
 using std::chrono::milliseconds;
+
+// More let in within a second are a crowd, as after a restart of the hub; their data waits so long.
+constexpr double kCrowd = 50;
+constexpr milliseconds kCrowdWait{1500};
 
 std::uint64_t ToId(const kube::ObjectKey& key) {
   std::uint64_t id = 0;
@@ -76,6 +81,7 @@ StreamPool::StreamPool(const Options& options, const Dependencies& dependencies,
       metrics_(Metrics::Make(dependencies.registry)),
       log_(log, clock_),
       budget_(options.max_in_flight, metrics_.in_flight_bytes),
+      let_in_(kCrowd, kCrowd),
       services_{.hub = options.hub,
                 .version = options.version,
                 .clusters = dependencies.clusters,
@@ -90,10 +96,12 @@ StreamPool::StreamPool(const Options& options, const Dependencies& dependencies,
                 .write_limit = options.write_limit},
       registry_(dependencies.registry),
       wakes_(clock_, {}, QueueMetrics(registry_, "ingest-streams")),
+      admissions_(clock_, {}, QueueMetrics(registry_, "ingest-admission")),
       jobs_(clock_, {}, QueueMetrics(registry_, "ingest-store")) {
   if (registry_ != nullptr) {
     collector_ = registry_->AddCollector([this] {
       wakes_.Collect();
+      admissions_.Collect();
       jobs_.Collect();
     });
   }
@@ -105,7 +113,11 @@ StreamPool::~StreamPool() {
 }
 
 void StreamPool::Start() {
-  workers_.Start(options_.store_workers, "ingest-store", [this] { Work(jobs_, &StreamPool::RunJob); });
+  workers_.Start(options_.store_workers, "ingest-store", [this] {
+    base::LowerThreadPriority();
+    Work(jobs_, &StreamPool::RunJob);
+  });
+  workers_.Start(options_.admission_workers, "ingest-admission", [this] { Work(admissions_, &StreamPool::RunJob); });
   workers_.Start(options_.workers, "ingest-streams", [this] { Work(wakes_, &StreamPool::Wake); });
 }
 
@@ -117,6 +129,7 @@ bool StreamPool::Stop(milliseconds limit) {
   }
   ended_ = true;
   wakes_.ShutDown();
+  admissions_.ShutDown();
   jobs_.ShutDown();
   return workers_.Join(limit);
 }
@@ -204,7 +217,8 @@ std::size_t StreamPool::size() const {
 }
 
 bool StreamPool::RunOnce() {
-  for (const auto& [queue, pass] : {std::pair(&wakes_, &StreamPool::Wake), std::pair(&jobs_, &StreamPool::RunJob)}) {
+  for (const auto& [queue, pass] :
+       {std::pair(&wakes_, &StreamPool::Wake), {&admissions_, &StreamPool::RunJob}, {&jobs_, &StreamPool::RunJob}}) {
     if (const auto key = queue->TryGet()) {
       Handle(*key, pass);
       queue->Done(*key);
@@ -262,14 +276,19 @@ void StreamPool::TakeSteps(Stream& stream) {
 void StreamPool::Step(Stream& stream, Events events) {
   const Now at = now();
   Session::Next next = stream.session_.Step(std::move(events), at);
+  const bool is_let_in = stream.session_.kind() != Session::Kind::kUnregistered;
+  if (is_let_in && !stream.registered_ && !let_in_.TryTake(at.steady)) stream.first_job_at_ = at.steady + kCrowdWait;
   if (next.job) {
     {
       base::MutexLock lock(stream.mu_);
       stream.job_ = std::move(next.job);
     }
-    jobs_.Add(stream.key_);
+    if (is_let_in) {
+      jobs_.AddAfter(stream.key_, stream.first_job_at_ - at.steady);
+    } else {
+      admissions_.Add(stream.key_);
+    }
   }
-  const bool is_let_in = stream.session_.kind() != Session::Kind::kUnregistered;
   if (next.over || is_let_in != stream.registered_) {
     base::MutexLock lock(mu_);
     if (!std::exchange(stream.registered_, true)) --unregistered_;

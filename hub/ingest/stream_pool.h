@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/random.h"
+#include "common/base/token_bucket.h"
 #include "common/log/logger.h"
 #include "common/telemetry/registry.h"
 #include "hub/ingest/flight_budget.h"
@@ -59,6 +60,7 @@ class Stream {
   // Of the thread that set stepping_:
   Session session_;
   bool registered_ = false;                             // no longer counted as unregistered
+  base::SteadyTime first_job_at_{};                     // once it is let in
   base::SteadyTime wake_at_ = base::SteadyTime::max();  // asked for
 
   base::Mutex mu_;
@@ -71,7 +73,10 @@ class Stream {
 
 // All streams of this replica and the workers that run them. A session's step is short and is taken where its event
 // comes from (Stream), or by a worker when its time has come: handing a batch from thread to thread costs more than the
-// step. Jobs of sessions run on workers of their own, so that a store that hangs takes those and nothing else.
+// step. Jobs of sessions run on workers of their own, so that a store that hangs takes those and nothing else; and
+// those that let a collector in on others than those that write. The latter have low priority, and the first data of a
+// collector waits a moment when many are let in at once: when a thousand come back and the processor is short, data is
+// late, and not handshakes, registrations and heartbeats.
 //
 // Lifecycle: Start; EndStreams, while the transport still works; Stop. Thread-safe. Transports must be gone before
 // this.
@@ -80,6 +85,7 @@ class StreamPool final : public LocalStreams {
   struct Options {
     std::string hub, version;
     int workers = 2;  // for what time brings
+    int admission_workers = 4;
     int store_workers = 8;
     std::size_t max_streams = 10000;
     std::size_t max_unregistered = 2000;  // of them, those that nobody has let in yet
@@ -144,6 +150,7 @@ class StreamPool final : public LocalStreams {
   const Metrics metrics_;
   const PeerLog log_;
   FlightBudget budget_;
+  base::TokenBucket let_in_;  // empty: many come at once
   const Services services_;
 
   mutable base::Mutex mu_;
@@ -157,7 +164,7 @@ class StreamPool final : public LocalStreams {
   std::atomic<bool> ended_ = false;  // Stop was called
   telemetry::Registry* const registry_;
   int collector_ = 0;
-  runtime::WorkQueue wakes_, jobs_;
+  runtime::WorkQueue wakes_, admissions_, jobs_;
   runtime::WorkerGroup workers_;  // last: they use the others
 };
 

@@ -8,6 +8,7 @@
 
 #include "common/base/random.h"
 #include "common/base/status.h"
+#include "common/base/thread.h"
 #include "common/kube/api_error.h"
 
 namespace clusterpulse::runtime {
@@ -73,6 +74,7 @@ Controller::~Controller() {
 
 absl::Status Controller::Start() {
   workers_.Start(options_.workers, options_.name, [this] {
+    base::LowerThreadPriority();
     while (const auto key = queue_.Get()) {
       // What still waits at the end is taken out without a pass.
       if (!stop_.stop_requested()) Handle(*key);

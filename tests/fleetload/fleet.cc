@@ -7,6 +7,7 @@
 #include <iterator>
 #include <thread>
 
+#include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
@@ -57,6 +58,7 @@ struct Fleet::Member {
 Fleet::Fleet(FleetOptions options, const std::map<std::string, std::string>& tokens)
     : options_(std::move(options)), random_(options_.seed) {
   KeepCallbackThreads();
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);  // as the programs do (app::TuneRuntime)
   if (!options_.tls_ca.empty()) {
     std::ifstream file(options_.tls_ca);
     ca_pem_.assign(std::istreambuf_iterator<char>(file), {});
@@ -130,6 +132,10 @@ bool Fleet::Connect(std::size_t count, std::chrono::seconds limit) {
     std::this_thread::sleep_for(kTick);
   }
   return false;
+}
+
+void Fleet::Prepare() {
+  for (Member& member : members_) member.collector->Prepare();
 }
 
 void Fleet::DropAll() {

@@ -49,6 +49,8 @@ class Fleet {
   bool ConnectAll(std::chrono::seconds limit);
   // The first `count` of them, those without a connection.
   bool Connect(std::size_t count, std::chrono::seconds limit);
+  // Encodes each collector's next batch (SimCollector::Prepare). While none is connected.
+  void Prepare();
   // Ends all streams as crashes would. Nobody connects again by itself.
   void DropAll();
   // So many batches of each collector, the next as soon as the one before was applied. False: not within `limit`, or a

@@ -53,6 +53,9 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   void Drop();
   // Makes a batch and sends what may be sent.
   void MakeBatch();
+  // Encodes the next batch in advance, so that a connect costs this process no more than sending it. While not
+  // connected.
+  void Prepare();
   // One that the hub must reject.
   void MakeBadBatch();
   void Heartbeat();
@@ -79,6 +82,7 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   void OnAck(const model::DeliveryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendMore() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendBatch(std::uint64_t seq, bool history) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string Encode(std::uint64_t seq, bool history) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Violation(const std::string& what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
@@ -90,6 +94,8 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   std::uint64_t last_seq_ ABSL_GUARDED_BY(mu_) = 0;
   model::SeqSet durable_ ABSL_GUARDED_BY(mu_), rejected_ ABSL_GUARDED_BY(mu_), ever_sent_ ABSL_GUARDED_BY(mu_);
   model::SeqSet bad_ ABSL_GUARDED_BY(mu_);
+  std::string prepared_ ABSL_GUARDED_BY(mu_);  // batch prepared_seq_, live
+  std::uint64_t prepared_seq_ ABSL_GUARDED_BY(mu_) = 0;
 
   // Of the present stream.
   bool welcomed_ ABSL_GUARDED_BY(mu_) = false;

@@ -134,6 +134,8 @@ TEST_CASE("while nobody can be authenticated or stored, a collector of ours is s
   const auto fail = [&](const absl::Status& status) { store ? hub.data.Fail(status) : hub.authenticator.Fail(status); };
   fail(absl::UnavailableError("down at 10.9.8.7"));
   TestStream& ours = hub.Connect(DeliveryRegistration());
+  CHECK(!ours.ended());
+  for (int i = 0; i < 15; ++i) hub.AdvanceBy(100ms);
   CHECK(ours.code() == StatusCode::kUnavailable);
   CHECK(ours.text().find("10.9.8.7") == std::string::npos);
   TestStream& upstream = hub.Connect(UpstreamRegistration());
@@ -144,6 +146,37 @@ TEST_CASE("while nobody can be authenticated or stored, a collector of ours is s
   CHECK(!upstream.ended());
   CHECK(upstream.reading());
   CHECK(hub.Presence().upstream);
+}
+
+TEST_CASE("a collector of ours waits for a moment while the hub gets ready, and is let in then") {
+  TestHub hub;
+  hub.authenticator.Fail(absl::UnavailableError("the hub has not listed its objects yet"));
+  TestStream& stream = hub.Connect(DeliveryRegistration());
+  for (int i = 0; i < 13; ++i) hub.AdvanceBy(100ms);
+  CHECK(stream.Take<model::Welcome>().empty());
+  hub.authenticator.Fail(absl::OkStatus());
+  hub.AdvanceBy(100ms);
+  CHECK(stream.Take<model::Welcome>().size() == 1);
+}
+
+TEST_CASE("of a crowd that comes back at once all are let in before the data of most is written") {
+  constexpr int kAll = 60, kFirst = 50;
+  TestHub hub;
+  std::vector<TestStream*> streams;
+  const auto name = [](int i) { return fmt::format("c{}", i); };
+  for (int i = 0; i < kAll; ++i) {
+    hub.AddCluster(name(i));
+    streams.push_back(&hub.Connect(DeliveryRegistration("inst-a", name(i))));
+    CHECK(streams.back()->Take<model::Welcome>().size() == 1);
+    hub.Send(*streams.back(), MakeBatch(1, {"n1"}, name(i)));
+  }
+  const auto written = [&](int i) { return hub.Applied(name(i)).size(); };
+  for (int i = 0; i < kAll; ++i) CHECK(written(i) == (i < kFirst ? 1 : 0));
+  hub.AdvanceBy(1500ms);
+  for (int i = 0; i < kAll; ++i) CHECK(written(i) == 1);
+  // Whoever comes later is no crowd, and nobody waits twice.
+  hub.Send(*streams.back(), MakeBatch(2, {"n1"}, name(kAll - 1)));
+  CHECK(written(kAll - 1) == 2);
 }
 
 TEST_CASE("an upstream collector does not wait for ever") {

@@ -203,6 +203,7 @@ TEST_CASE("who could not be announced holds nothing") {
   TestHub hub;
   hub.data.OnPresence([&](const store::Presence&) { hub.data.Fail(absl::UnavailableError("down")); });
   TestStream& stream = hub.Connect(DeliveryRegistration());
+  hub.Pass(2s);
   CHECK(stream.code() == StatusCode::kUnavailable);
   CHECK(!hub.pool->Has(kCluster, hub.State().epoch));
   CHECK(hub.pool->size() == 0);
