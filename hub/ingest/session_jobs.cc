@@ -11,7 +11,7 @@ namespace {
 constexpr std::chrono::seconds kBetweenDurableWrites{10};
 // What keeps the hub from letting a collector in may be over in a moment: it has just started and lists its objects.
 // One of ours takes a hub that is silent for 2 s for an upstream one.
-constexpr std::chrono::milliseconds kAdmissionPatience{1500}, kNextAdmission{100};
+constexpr std::chrono::milliseconds kAdmissionPatience{1500}, kNextAdmission{250};
 
 }  // namespace
 

@@ -152,10 +152,10 @@ TEST_CASE("a collector of ours waits for a moment while the hub gets ready, and 
   TestHub hub;
   hub.authenticator.Fail(absl::UnavailableError("the hub has not listed its objects yet"));
   TestStream& stream = hub.Connect(DeliveryRegistration());
-  for (int i = 0; i < 13; ++i) hub.AdvanceBy(100ms);
+  for (int i = 0; i < 4; ++i) hub.AdvanceBy(250ms);
   CHECK(stream.Take<model::Welcome>().empty());
   hub.authenticator.Fail(absl::OkStatus());
-  hub.AdvanceBy(100ms);
+  hub.AdvanceBy(250ms);
   CHECK(stream.Take<model::Welcome>().size() == 1);
 }
 
