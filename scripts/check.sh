@@ -18,6 +18,8 @@ tidy() {
 # Unit, integration, contract and corpus tests; the end-to-end tests run the release binaries.
 sanitized() {
   cmake --preset "$1" > /dev/null && cmake --build --preset "$1" --target checked_tests
+  KUBEBUILDER_ASSETS=$(tests/support/kube-assets.sh)
+  export KUBEBUILDER_ASSETS
   LSAN_OPTIONS=suppressions=$PWD/tests/support/sanitizers/lsan.supp \
   TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1:suppressions=$PWD/tests/support/sanitizers/tsan.supp \
     ctest --test-dir "build-$1" --output-on-failure -j "$(nproc)" -LE 'e2e|bench'
