@@ -43,7 +43,7 @@ absl::Status ReadMeta(json::Cursor metadata, MetaParts parts, ObjectMeta& out) {
 
 absl::Status ReadLabels(json::Cursor object, model::Labels& out) {
   model::LabelsBuilder labels;
-  const absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) {
+  absl::Status status = object.ForEachMember([&](std::string_view key, json::Cursor value) {
     std::string_view text;
     if (value.Get(text)) labels.Add(key, text);
   });

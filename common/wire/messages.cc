@@ -355,9 +355,9 @@ absl::StatusOr<EnvelopeFromCollector> DecodeEnvelope(std::string_view bytes) {
   return std::visit(
       [](auto&& value) -> EnvelopeFromCollector {
         if constexpr (std::is_same_v<std::decay_t<decltype(value)>, model::Batch>) {
-          return ToHead(std::move(value));
+          return ToHead(std::forward<decltype(value)>(value));
         } else {
-          return std::move(value);
+          return std::forward<decltype(value)>(value);
         }
       },
       std::move(message));
