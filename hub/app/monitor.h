@@ -27,7 +27,7 @@ namespace clusterpulse::app {
 class Monitor final : public runtime::Runnable {
  public:
   struct Options {
-    std::chrono::milliseconds interval{2000};
+    std::chrono::milliseconds interval{1000};
     std::chrono::milliseconds hint_interval{60000};
     // Why the watch of ClusterConnections fails; ok when it does not. Called from the monitor's thread.
     std::function<absl::Status()> connections_error;

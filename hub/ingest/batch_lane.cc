@@ -210,7 +210,8 @@ bool BatchLane::NeedsWrite(const Queued& queued) const {
 
 std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   // Older than the state that is there, which stays.
-  while (!queue_.empty() && !NeedsWrite(queue_.front())) SettleFront("history", services_.data.Continuity(), now);
+  while (!queue_.empty() && !NeedsWrite(queue_.front()))
+    SettleFront("history", services_.data.Durable().continuity, now);
   if (queue_.empty()) return {};
 
   const Queued& front = queue_.front();
@@ -220,7 +221,7 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   // that NeedsWrite refuses; both go to their sink here.
   return [&services = services_, writer = writer_, position = std::move(position), messages = front.messages,
           data_at = front.data_at, durable = receipts_.durable()] {
-    Stored stored{.continuity = services.data.Continuity(), .durable = durable};
+    Stored stored{.continuity = services.data.Durable().continuity, .durable = durable};
     absl::StatusOr<model::Batch> batch = DecodeParts(*messages);
     if (!batch.ok()) {
       stored.fault = batch.status();
@@ -269,7 +270,7 @@ void BatchLane::SettleFront(std::string_view result, std::uint64_t continuity, b
   const Queued& front = queue_.front();
   if (!front.history_only) state_seq_ = std::max(state_seq_, front.ref.seq);
   services_.metrics.batches.Add({result});
-  receipts_.Applied(front.ref, now + services_.data.DurableAfter(), continuity);
+  receipts_.Applied(front.ref, now, services_.data.DurableAfter(), continuity);
   PopFront();
 }
 

@@ -108,10 +108,9 @@ class CollectorData {
   // Notes that a stream was kept out, whoever holds the cluster.
   virtual absl::Status NoteRefused(const std::string& cluster, const store::Presence::Rival& rival) = 0;
 
-  // How long after Apply its writes are safe, and a number that changes whenever writes may have been lost: a batch is
-  // durable that long after its Apply if the number is still what it was before it.
+  // When what Apply wrote survives a crash of the store (StateStore).
   virtual std::chrono::milliseconds DurableAfter() const = 0;
-  virtual std::uint64_t Continuity() const = 0;
+  virtual store::DurableMark Durable() const = 0;
 };
 
 }  // namespace clusterpulse::ingest

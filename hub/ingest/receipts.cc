@@ -11,6 +11,8 @@ namespace clusterpulse::ingest {
 namespace {
 
 constexpr std::size_t kLongestReason = 512;
+// The store has not spoken since: it does every second while it lives.
+constexpr std::chrono::milliseconds kNextLook{500};
 
 }  // namespace
 
@@ -52,14 +54,15 @@ void Receipts::Settle(std::size_t bytes) {
   settled_.bytes += bytes;
 }
 
-void Receipts::Applied(const BatchRef& batch, base::SteadyTime durable_at, std::uint64_t continuity) {
+void Receipts::Applied(const BatchRef& batch, base::SteadyTime at, std::chrono::milliseconds durable_after,
+                       std::uint64_t continuity) {
   if (!delivery_) {
     acks_.push_back({.batch_id = batch.id});
     return;
   }
   Settle(batch.bytes);
   applied_.Add(batch.seq);
-  if (!durable_.Contains(batch.seq)) waits_.push_back({batch.seq, durable_at, continuity});
+  if (!durable_.Contains(batch.seq)) waits_.push_back({batch.seq, at, at + durable_after, continuity});
 }
 
 void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
@@ -74,13 +77,16 @@ void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
 
 void Receipts::Dropped(std::size_t bytes) { settled_.bytes += bytes; }
 
-void Receipts::Step(base::SteadyTime now, std::uint64_t continuity) {
-  for (; !waits_.empty() && waits_.front().until <= now; waits_.pop_front()) {
-    const Wait& wait = waits_.front();
-    if (wait.continuity == continuity) {
+void Receipts::Step(base::SteadyTime now, const store::DurableMark& durable) {
+  for (; has_ended_wait(now); waits_.pop_front()) {
+    Wait& wait = waits_.front();
+    if (wait.continuity != durable.continuity) {
+      if (!durable_.Contains(wait.seq)) replay_.Add(wait.seq);
+    } else if (wait.since <= durable.until) {
       durable_news_ |= durable_.Add(wait.seq);
-    } else if (!durable_.Contains(wait.seq)) {
-      replay_.Add(wait.seq);
+    } else {
+      wait.look_at = now + kNextLook;  // those behind it came later
+      return;
     }
   }
 }
@@ -100,7 +106,8 @@ bool Receipts::all_told() const { return acks_.empty() && replay_.empty() && !ha
 std::optional<base::SteadyTime> Receipts::next_due(bool may_send) const {
   base::SteadyTime due = base::SteadyTime::max();
   // Not before it could be told.
-  if (!waits_.empty()) due = std::max(waits_.front().until, last_ack_.value_or(base::SteadyTime()) + kDurableInterval);
+  if (!waits_.empty())
+    due = std::max(waits_.front().look_at, last_ack_.value_or(base::SteadyTime()) + kDurableInterval);
   if (may_send) due = std::min(due, ack_due());
   if (may_send && (!acks_.empty() || !replay_.empty())) due = base::SteadyTime();
   if (due == base::SteadyTime::max()) return std::nullopt;

@@ -13,6 +13,7 @@
 #include "common/model/delivery.h"
 #include "common/model/seq_set.h"
 #include "hub/ingest/metrics.h"
+#include "hub/store/state_store.h"
 
 namespace clusterpulse::ingest {
 
@@ -50,15 +51,17 @@ class Receipts {
   // In force with the next DeliveryAck, if they differ enough to be worth telling.
   void SetCredits(model::Credits credits);
 
-  // Readers see the batch. It is durable at `durable_at`, if the store's continuity is still `continuity` then.
-  void Applied(const BatchRef& batch, base::SteadyTime durable_at, std::uint64_t continuity);
+  // Readers see the batch, since `at`. It is durable when the store says so, not before `at` + `durable_after`;
+  // `continuity`: the store's before the write.
+  void Applied(const BatchRef& batch, base::SteadyTime at, std::chrono::milliseconds durable_after,
+               std::uint64_t continuity);
   // It can never be stored. `reason` is for a person, and cut.
   void Rejected(const BatchRef& batch, std::string_view reason);
   // Bytes of a message that belongs to a batch which was settled without it.
   void Dropped(std::size_t bytes);
-  // Settles the waits for durability that are over; nothing to do unless one has ended.
-  bool has_ended_wait(base::SteadyTime now) const { return !waits_.empty() && waits_.front().until <= now; }
-  void Step(base::SteadyTime now, std::uint64_t continuity);
+  // Settles the waits for durability that are over, by what the store says; nothing to do unless one may be.
+  bool has_ended_wait(base::SteadyTime now) const { return !waits_.empty() && waits_.front().look_at <= now; }
+  void Step(base::SteadyTime now, const store::DurableMark& durable);
 
   // The next message to send, encoded, if one is due.
   std::optional<std::string> NextMessage(base::SteadyTime now);
@@ -74,7 +77,7 @@ class Receipts {
  private:
   struct Wait {
     std::uint64_t seq = 0;
-    base::SteadyTime until;
+    base::SteadyTime since, look_at;
     std::uint64_t continuity = 0;
   };
   struct Amount {

@@ -285,7 +285,7 @@ void Session::CheckLive(Now now) {
   }
   presence_->SetLimited(lane_->limited().what);
   receipts_->SetCredits(services_.budget.Share());
-  if (receipts_->has_ended_wait(now.steady)) receipts_->Step(now.steady, services_.data.Continuity());
+  if (receipts_->has_ended_wait(now.steady)) receipts_->Step(now.steady, services_.data.Durable());
 }
 
 void Session::End(const absl::Status& status, std::string_view reason, Now now) {

@@ -107,9 +107,8 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 )lua";
 
-// A connection that broke longer than this after its last write has taken nothing along: whoever waited for that write
-// to be safe has looked long before.
-constexpr std::chrono::seconds kWriteMemory{60};
+// Synced every second, and a second late when the disk is slow.
+constexpr std::chrono::seconds kSyncedAfter{2};
 
 // What a connection keeps of its buffer for requests: a full chunk, which grows by doubling.
 constexpr std::size_t kMaxKeptBytes = 2 * RedisStore::kChunkBytes;
@@ -286,6 +285,7 @@ class RedisConnection {
     }
   }
   absl::StatusOr<std::vector<Reply>> Execute(std::string_view commands, std::size_t count, SteadyTime deadline) {
+    const SteadyTime asked = Now();
     RETURN_IF_ERROR(Send(commands, deadline));
     std::vector<Reply> replies;
     replies.reserve(count);
@@ -293,6 +293,7 @@ class RedisConnection {
       ASSIGN_OR_RETURN(Reply reply, Receive(deadline));
       replies.push_back(std::move(reply));
     }
+    asked_at = asked;
     return replies;
   }
 
@@ -302,7 +303,8 @@ class RedisConnection {
   std::string script_sha;  // of the write script; empty: send the text
   std::string request;     // buffer of the write script's calls, kept for its capacity
   std::uint64_t generation = 0;
-  std::optional<SteadyTime> wrote_at;  // last
+  bool has_written = false;  // since it was taken
+  SteadyTime asked_at{};     // when the last request that was answered was sent
 };
 
 class RedisStore::RedisSubscription final : public Subscription {
@@ -534,33 +536,45 @@ absl::StatusOr<std::unique_ptr<RedisConnection>> RedisStore::Take() {
 void RedisStore::Return(std::unique_ptr<RedisConnection> connection, bool alive) {
   {
     base::MutexLock lock(mu_);
+    Mark& mark = marks_[connection.get()];
+    mark.asked_at = connection->asked_at;
+    if (std::exchange(connection->has_written, false)) mark.wrote_at = Now();
     if (alive && connection->generation == generation_) {
       idle_.push_back(std::move(connection));
     } else {
       --open_;
-      CountBreakLocked(*connection);
+      ForgetLocked(*connection);
       if (!alive) is_lost_ = true;
     }
     returned_.NotifyOne();
   }
 }
 
-void RedisStore::CountBreakLocked(const RedisConnection& connection) {
-  if (connection.wrote_at.has_value() && Now() - *connection.wrote_at < kWriteMemory) ++breaks_;
+void RedisStore::ForgetLocked(const RedisConnection& connection) {
+  const auto mark = marks_.find(&connection);
+  if (mark == marks_.end()) return;
+  if (SafeUntil(mark->second).has_value()) ++breaks_;
+  marks_.erase(mark);
+}
+
+std::optional<SteadyTime> RedisStore::SafeUntil(const Mark& mark) {
+  const SteadyTime until = mark.asked_at - kSyncedAfter;
+  if (!mark.wrote_at.has_value() || *mark.wrote_at <= until) return std::nullopt;
+  return until;
 }
 
 std::chrono::milliseconds RedisStore::DurableAfter() const {
   switch (options_.persistence) {
     case Persistence::kAof:
-      return std::chrono::seconds(2);  // synced every second, and a second late when the disk is slow
+      return kSyncedAfter;
     case Persistence::kNone:
       break;
   }
   return std::chrono::milliseconds(0);
 }
 
-std::uint64_t RedisStore::Continuity() {
-  if (options_.persistence == Persistence::kNone) return 0;
+DurableMark RedisStore::Durable() {
+  if (options_.persistence == Persistence::kNone) return {};
   std::vector<std::unique_ptr<RedisConnection>> dead;  // closed without the lock
   base::MutexLock lock(mu_);
   // A server that was restarted has closed them all, whether or not anybody called since.
@@ -569,12 +583,28 @@ std::uint64_t RedisStore::Continuity() {
   for (auto it = first_dead; it != idle_.end(); ++it) {
     --open_;
     is_lost_ = true;
-    CountBreakLocked(**it);
+    ForgetLocked(**it);
     dead.push_back(std::move(*it));
   }
   idle_.erase(first_dead, idle_.end());
   if (!dead.empty()) returned_.NotifyAll();
-  return breaks_ + generation_;
+  DurableMark durable{breaks_ + generation_, Now() - kSyncedAfter};
+  for (const auto& [connection, mark] : marks_) {
+    durable.until = std::min(durable.until, SafeUntil(mark).value_or(durable.until));
+  }
+  return durable;
+}
+
+std::unique_ptr<RedisConnection> RedisStore::TakeUnconfirmed() {
+  base::MutexLock lock(mu_);
+  for (auto it = idle_.begin(); it != idle_.end(); ++it) {
+    const Mark& mark = marks_[it->get()];
+    if (!SafeUntil(mark).has_value() || Now() < *mark.wrote_at + kSyncedAfter) continue;
+    std::unique_ptr<RedisConnection> connection = std::move(*it);
+    idle_.erase(it);
+    return connection;
+  }
+  return nullptr;
 }
 
 absl::Status RedisStore::Judge(const Reply& error) {
@@ -640,7 +670,7 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
   }
   writes = rest;
   if (connection->request.capacity() > kMaxKeptBytes) std::string().swap(connection->request);
-  connection->wrote_at = Now();
+  connection->has_written = true;
   Return(std::move(connection), replies.ok());
   if (!replies.ok()) return replies.status();
   const Reply& reply = replies->front();
@@ -802,6 +832,14 @@ absl::StatusOr<std::unique_ptr<Subscription>> RedisStore::Subscribe(
   return std::unique_ptr<Subscription>(std::move(subscription));
 }
 
-absl::Status RedisStore::Ping() { return CallOne(Encode({"PING"})).status(); }
+absl::Status RedisStore::Ping() {
+  const std::string ping = Encode({"PING"});
+  while (auto connection = TakeUnconfirmed()) {
+    const auto replies = connection->Execute(ping, 1, Now() + options_.io_timeout);
+    Return(std::move(connection), replies.ok());
+    RETURN_IF_ERROR(replies.status());
+  }
+  return CallOne(ping).status();
+}
 
 }  // namespace clusterpulse::store

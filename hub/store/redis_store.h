@@ -88,7 +88,7 @@ class RedisStore final : public StateStore {
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
   std::chrono::milliseconds DurableAfter() const override;
-  std::uint64_t Continuity() override;
+  DurableMark Durable() override;
   absl::Status Ping() override;
 
  private:
@@ -109,8 +109,17 @@ class RedisStore final : public StateStore {
   // A connection from the pool, or a new one; Return gives it back or, when `alive` is false, drops it.
   absl::StatusOr<std::unique_ptr<RedisConnection>> Take();
   void Return(std::unique_ptr<RedisConnection> connection, bool alive);
-  // The connection is given up: counts if it had just written.
-  void CountBreakLocked(const RedisConnection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What one connection says of what was written through it.
+  struct Mark {
+    std::optional<base::SteadyTime> wrote_at;  // when the last write was answered
+    base::SteadyTime asked_at{};               // when the last request that was answered was sent
+  };
+  // Nullopt: all of it is safe. Otherwise what was written until then.
+  static std::optional<base::SteadyTime> SafeUntil(const Mark& mark);
+  // A connection that wrote, and over which nothing was asked since that would tell whether the server kept it.
+  std::unique_ptr<RedisConnection> TakeUnconfirmed();
+  // The connection is given up: counts if what it wrote may be lost with it.
+  void ForgetLocked(const RedisConnection& connection) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::unique_ptr<RedisConnection>> Dial(std::stop_token stop);
   absl::StatusOr<tls::Endpoint> AskSentinels(base::SteadyTime deadline, std::stop_token stop);
   void WarnAboutEviction(RedisConnection& connection);
@@ -126,7 +135,8 @@ class RedisStore final : public StateStore {
   std::vector<std::unique_ptr<RedisConnection>> idle_ ABSL_GUARDED_BY(mu_);
   int open_ ABSL_GUARDED_BY(mu_) = 0;                  // idle, in use, or being dialled
   std::uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // connections of an older one are dropped
-  std::uint64_t breaks_ ABSL_GUARDED_BY(mu_) = 0;      // of connections that had just written
+  std::uint64_t breaks_ ABSL_GUARDED_BY(mu_) = 0;      // of connections with writes that were not safe yet
+  std::map<const RedisConnection*, Mark> marks_ ABSL_GUARDED_BY(mu_);  // of those that are open, as they came back last
   base::Backoff backoff_ ABSL_GUARDED_BY(mu_);
   base::SteadyTime retry_at_ ABSL_GUARDED_BY(mu_){};
   absl::Status last_error_ ABSL_GUARDED_BY(mu_);

@@ -14,6 +14,8 @@
 
 #include <absl/status/statusor.h>
 
+#include "common/base/clock.h"
+
 namespace clusterpulse::store {
 
 using Ttl = std::optional<std::chrono::seconds>;  // absent: the key lives until deleted
@@ -98,6 +100,13 @@ enum class ApplyResult {
   kFenced,    // a newer writer took over, or the cluster was deleted: stop, acquire a new epoch if entitled to one
 };
 
+// Writes that were answered at `until` or before survive a crash of the store, if `continuity` is what it was before
+// them: it changes whenever answered writes may have been lost.
+struct DurableMark {
+  std::uint64_t continuity = 0;
+  base::SteadyTime until = base::SteadyTime::max();
+};
+
 // A hint that something was published; lost ones cost a poll. Dropping the subscription ends the calls and waits for
 // one that runs.
 class Subscription {
@@ -155,14 +164,12 @@ class StateStore {
   virtual absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) = 0;
 
-  // What was answered survives a crash of the store once it is this old, and Continuity is what it was before the
-  // write: the number changes whenever answered writes may have been lost. Neither waits for the store; Continuity
-  // looks at the connections it has. A server that vanishes without a word is found by the next call that waits for it,
-  // not before.
+  // What was written survives a crash of the store when Durable says so: DurableAfter after the answer at the earliest,
+  // when the server has spoken since then. Neither waits for the store.
   virtual std::chrono::milliseconds DurableAfter() const = 0;
-  virtual std::uint64_t Continuity() = 0;
+  virtual DurableMark Durable() = 0;
 
-  // Ok when a round trip works now. For readiness.
+  // Ok when a round trip works now. For readiness; to be called every second or so, as it also moves Durable on.
   virtual absl::Status Ping() = 0;
 };
 

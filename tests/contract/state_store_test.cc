@@ -334,11 +334,13 @@ TEST_CASE("what was decided from a position that was read counts only while that
 TEST_CASE("a store that was not disturbed keeps its continuity") {
   ON_EVERY_BACKEND;
   CHECK(store.DurableAfter() == (backend_name.starts_with("redis") ? 2000ms : 0ms));
-  const std::uint64_t before = store.Continuity();
+  const std::uint64_t before = store.Durable().continuity;
   const WriterPosition p = Writer(store, "c", 1);
   REQUIRE(Apply(store, p, {SetString{"k", "v", {}}}) == ApplyResult::kApplied);
-  REQUIRE(store.Ping().ok());
-  CHECK(store.Continuity() == before);
+  const auto written = std::chrono::steady_clock::now();
+  CHECK(Eventually(10s, [&] { return store.Ping().ok() && store.Durable().until >= written; }));
+  CHECK(std::chrono::steady_clock::now() - written >= store.DurableAfter());
+  CHECK(store.Durable().continuity == before);
 }
 
 TEST_CASE("only the newest writer writes") {
@@ -664,49 +666,71 @@ TEST_CASE("a Redis that went away under a write breaks the continuity, whether o
 
   SECTION("killed and restarted while the connection was idle") {
     write();
-    const std::uint64_t before = store.Continuity();
+    const std::uint64_t before = store.Durable().continuity;
     server->Kill9();
     REQUIRE(server->Restart());
-    CHECK(Eventually(10s, [&] { return store.Continuity() != before; }));
-    const std::uint64_t after = store.Continuity();
+    CHECK(Eventually(10s, [&] { return store.Durable().continuity != before; }));
+    const std::uint64_t after = store.Durable().continuity;
     write();
-    CHECK(store.Continuity() == after);  // counted once
+    CHECK(store.Durable().continuity == after);  // counted once
   }
   SECTION("found by the next call") {
     write();
-    const std::uint64_t before = store.Continuity();
+    const std::uint64_t before = store.Durable().continuity;
     server->Kill9();
     CHECK_FALSE(store.Commit({SetString{"k", "lost", {}}}).ok());
-    CHECK(store.Continuity() != before);
+    CHECK(store.Durable().continuity != before);
   }
   SECTION("frozen: the call that waited in vain") {
     RedisStore::Options options = OptionsFor(*server, false);
     options.io_timeout = 200ms;
     RedisStore impatient(options);
     REQUIRE(impatient.Commit({SetString{"k", "v", {}}}).ok());
-    const std::uint64_t before = impatient.Continuity();
+    const std::uint64_t before = impatient.Durable().continuity;
     server->Freeze();
     CHECK_FALSE(impatient.Ping().ok());
-    CHECK(impatient.Continuity() != before);
+    CHECK(impatient.Durable().continuity != before);
     server->Resume();
+  }
+  SECTION("frozen: nothing is durable until it has spoken, over each connection that wrote") {
+    RedisStore::Options options = OptionsFor(*server, false);
+    options.io_timeout = 15s;
+    RedisStore patient(options);
+    // Two connections that wrote, of which the one below is not used any more.
+    std::thread other([&] { CHECK(patient.Commit({SetString{"k", std::string(1 << 20, 'v'), {}}}).ok()); });
+    CHECK(patient.Commit({SetString{"k", std::string(1 << 20, 'w'), {}}}).ok());
+    other.join();
+    const auto written = std::chrono::steady_clock::now();
+    const std::uint64_t before = patient.Durable().continuity;
+    server->Freeze();
+    CHECK_FALSE(Eventually(3s, [&] { return patient.Durable().until >= written; }));
+    server->Resume();
+    CHECK(patient.Durable().until < written);
+    REQUIRE(patient.Ping().ok());
+    CHECK(patient.Durable().until >= written);
+    CHECK(patient.Durable().continuity == before);
+    // Safe by now: to lose the connections costs nothing.
+    server->Kill9();
+    CHECK_FALSE(patient.Ping().ok());
+    CHECK(patient.Durable().continuity == before);
   }
   SECTION("a connection that only read took nothing along") {
     REQUIRE(store.Ping().ok());
-    const std::uint64_t before = store.Continuity();
+    const std::uint64_t before = store.Durable().continuity;
     server->Kill9();
     CHECK_FALSE(store.Ping().ok());
-    CHECK(store.Continuity() == before);
+    CHECK(store.Durable().continuity == before);
   }
   SECTION("without persistence there is nothing to wait for") {
     RedisStore::Options options = OptionsFor(*server, false);
     options.persistence = RedisStore::Persistence::kNone;
     RedisStore careless(options);
     REQUIRE(careless.Commit({SetString{"k", "v", {}}}).ok());
-    const std::uint64_t before = careless.Continuity();
+    const std::uint64_t before = careless.Durable().continuity;
     CHECK(careless.DurableAfter() == 0ms);
     server->Kill9();
     CHECK_FALSE(careless.Ping().ok());
-    CHECK(careless.Continuity() == before);
+    CHECK(careless.Durable().continuity == before);
   }
 }
 

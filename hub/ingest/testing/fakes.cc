@@ -194,10 +194,15 @@ std::chrono::milliseconds FakeCollectorData::DurableAfter() const {
   return durable_after_;
 }
 
-std::uint64_t FakeCollectorData::Continuity() const {
+store::DurableMark FakeCollectorData::Durable() const {
   MutexLock lock(mu_);
-  ++continuity_calls_;
-  return continuity_;
+  ++durable_calls_;
+  return {continuity_, silent_since_.value_or(clock_.Steady()) - durable_after_};
+}
+
+void FakeCollectorData::SetSilent(bool silent) {
+  MutexLock lock(mu_);
+  silent_since_ = silent ? std::optional(clock_.Steady()) : std::nullopt;
 }
 
 FakeCollectorData::Cluster FakeCollectorData::Get(const std::string& cluster) const {
@@ -233,9 +238,9 @@ void FakeCollectorData::OnPresence(std::function<void(const store::Presence&)> h
   on_presence_ = std::move(hook);
 }
 
-int FakeCollectorData::continuity_calls() const {
+int FakeCollectorData::durable_calls() const {
   MutexLock lock(mu_);
-  return continuity_calls_;
+  return durable_calls_;
 }
 
 void FakeCollectorData::Hang() {

@@ -80,7 +80,7 @@ class FakeCollectorData final : public CollectorData {
   absl::StatusOr<std::optional<store::Presence>> ReadPresence(const std::string& cluster) override;
   absl::Status NoteRefused(const std::string& cluster, const store::Presence::Rival& rival) override;
   std::chrono::milliseconds DurableAfter() const override;
-  std::uint64_t Continuity() const override;
+  store::DurableMark Durable() const override;
 
   Cluster Get(const std::string& cluster) const;
   void SetPresence(const std::string& cluster, store::Presence presence);
@@ -98,8 +98,10 @@ class FakeCollectorData final : public CollectorData {
   void Lose(const std::string& cluster);
   void SetDurableAfter(std::chrono::milliseconds after);
   void BreakContinuity();
+  // The store says nothing any more, and so moves no write on to being durable; and again.
+  void SetSilent(bool silent);
   int calls() const;
-  int continuity_calls() const;
+  int durable_calls() const;
 
  private:
   class Writer;
@@ -116,10 +118,11 @@ class FakeCollectorData final : public CollectorData {
   absl::Status failure_ ABSL_GUARDED_BY(mu_), apply_failure_ ABSL_GUARDED_BY(mu_);
   std::function<void(const store::Presence&)> on_presence_ ABSL_GUARDED_BY(mu_);
   bool hanging_ ABSL_GUARDED_BY(mu_) = false, throws_ ABSL_GUARDED_BY(mu_) = false;
-  mutable int continuity_calls_ ABSL_GUARDED_BY(mu_) = 0;
+  mutable int durable_calls_ ABSL_GUARDED_BY(mu_) = 0;
   int waiting_ ABSL_GUARDED_BY(mu_) = 0, calls_ ABSL_GUARDED_BY(mu_) = 0;
   std::chrono::milliseconds durable_after_ ABSL_GUARDED_BY(mu_){0};
   std::uint64_t continuity_ ABSL_GUARDED_BY(mu_) = 1;
+  std::optional<base::SteadyTime> silent_since_ ABSL_GUARDED_BY(mu_);
 };
 
 // Records what a session does to its peer.

@@ -91,6 +91,29 @@ TEST_CASE("a broken wait is void: the batches are asked for again, and durable w
   CHECK(hub.Applied().size() == 4);
 }
 
+TEST_CASE("nothing is durable on the word of a store that fell silent") {
+  TestHub hub;
+  hub.data.SetDurableAfter(2s);
+  TestStream& stream = hub.ConnectDelivery();
+  hub.Send(stream, MakeBatch(1));
+  hub.AdvanceBy(1s);
+  hub.data.SetSilent(true);
+  hub.Pass(30s);
+  CHECK(LastDurable(stream) == model::DurablePosition{});
+  SECTION("it speaks again") {
+    hub.data.SetSilent(false);
+    hub.AdvanceBy(1s);
+    CHECK(LastDurable(stream) == model::DurablePosition{.low = 1});
+    CHECK(stream.Take<model::Replay>().empty());
+  }
+  SECTION("it turns out to be lost") {
+    hub.data.BreakContinuity();
+    hub.AdvanceBy(1s);
+    CHECK(stream.Take<model::Replay>() == std::vector<model::Replay>{{"inst-a", {1, 1}}});
+    CHECK(LastDurable(stream) == model::DurablePosition{});
+  }
+}
+
 TEST_CASE("several ranges are asked for one by one") {
   TestHub hub;
   hub.data.SetDurableAfter(2s);

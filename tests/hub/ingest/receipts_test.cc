@@ -50,10 +50,10 @@ TEST_CASE("credits hold against a model, whatever is sent, applied, rejected and
         if (random() % 4 == 0) {
           receipts.Rejected({"", done.seq, done.bytes}, "no");
         } else {
-          receipts.Applied({"", done.seq, done.bytes}, now, 1);
+          receipts.Applied({"", done.seq, done.bytes}, now, 0ms, 1);
         }
       }
-      receipts.Step(now, 1);
+      receipts.Step(now, {1, now});
       while (const auto message = receipts.NextMessage(now)) {
         const auto ack = std::get<model::DeliveryAck>(wire::DecodeFromHub(*message).value());
         const auto told = [&](std::uint64_t s) {
@@ -88,7 +88,7 @@ TEST_CASE("nothing to tell, nothing due") {
   CHECK(!receipts.next_due(true).has_value());
   CHECK(!receipts.NextMessage(SteadyTime{1h}).has_value());
   REQUIRE(receipts.Take(10, false, true));
-  receipts.Applied({"", 1, 10}, SteadyTime{1h} + 2s, 1);
+  receipts.Applied({"", 1, 10}, SteadyTime{1h}, 2s, 1);
   CHECK(!receipts.all_told());
   CHECK(receipts.next_due(false) == SteadyTime{1h} + 2s);
   CHECK(receipts.NextMessage(SteadyTime{1h}).has_value());

@@ -126,17 +126,17 @@ TEST_CASE("batches that wait are kept as bytes, not decoded") {
   CHECK(after - before < 2 * bytes);
 }
 
-TEST_CASE("continuity is asked for when a wait ends, not at every step") {
+TEST_CASE("the store is asked what is durable when a wait may be over, not at every step") {
   Rig rig;
   rig.data.SetDurableAfter(2s);
   rig.GoLive();
   rig.Do(rig.Say(wire::Encode(MakeBatch(1))));
-  const int before = rig.data.continuity_calls();
+  const int before = rig.data.durable_calls();
   for (int i = 0; i < 100; ++i) rig.Do(rig.Step());
-  CHECK(rig.data.continuity_calls() == before);
+  CHECK(rig.data.durable_calls() == before);
   rig.clock.AdvanceBy(2s);
   rig.Do(rig.Step());
-  CHECK(rig.data.continuity_calls() == before + 1);
+  CHECK(rig.data.durable_calls() == before + 1);
 }
 
 TEST_CASE("a step that throws ends the stream, and nothing of it stays") {
