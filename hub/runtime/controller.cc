@@ -104,6 +104,7 @@ void Controller::Handle(const kube::ObjectKey& key) {
       log_.With({{"namespace", key.ns}, {"name", key.name}, {"reconcile_id", std::string_view(reconcile_id)}});
   metrics_.active_workers.Add(1);
   const base::SteadyTime start = clock_.Steady();
+  queue_.DropDelayed(key);
   const absl::StatusOr<Result> result = CallReconciler(key, log);
   metrics_.seconds.Observe(std::chrono::duration<double>(clock_.Steady() - start).count());
   metrics_.active_workers.Add(-1);

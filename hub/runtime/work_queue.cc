@@ -207,6 +207,10 @@ void WorkQueue::AddRateLimited(const kube::ObjectKey& key) {
 void WorkQueue::Forget(const kube::ObjectKey& key) {
   base::MutexLock lock(mu_);
   limiter_.Forget(key);
+}
+
+void WorkQueue::DropDelayed(const kube::ObjectKey& key) {
+  base::MutexLock lock(mu_);
   queue_.DropDelayed(key);
 }
 

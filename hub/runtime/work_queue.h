@@ -116,9 +116,11 @@ class WorkQueue {
   void AddAfter(const kube::ObjectKey& key, std::chrono::nanoseconds delay);
   // AddAfter with the wait the RetryLimiter gives.
   void AddRateLimited(const kube::ObjectKey& key);
-  // A pass succeeded: the key's failures and its delayed add are dropped, so that what earlier passes asked for does
-  // not come after what this one found.
+  // A pass succeeded: the key's failures are dropped.
   void Forget(const kube::ObjectKey& key);
+  // A pass begins: the key's delayed add is dropped, so that what earlier passes asked for does not come after what
+  // this one finds. What is added during the pass stays.
+  void DropDelayed(const kube::ObjectKey& key);
   int Retries(const kube::ObjectKey& key) const;
 
   // Blocks until a key is there, or until ShutDown was called and no key waits: then absent.

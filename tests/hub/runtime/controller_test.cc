@@ -38,8 +38,10 @@ struct Driven {
   log::Logger log{{.level = log::Level::kDebug, .sink = [this](std::string_view line) { lines.emplace_back(line); }}};
   absl::StatusOr<Result> answer = Result{};
   std::vector<std::string> passes;
+  std::function<void()> during;  // a pass
   FunctionReconciler reconciler{[this](const ObjectKey& key, std::stop_token) {
     passes.push_back(key.name);
+    if (during) during();
     return answer;
   }};
   Controller controller{{.name = "test", .registry = &registry}, reconciler, clock, log};
@@ -102,6 +104,15 @@ TEST_CASE("the outcome of a pass decides what comes next") {
     d.controller.Enqueue(kA);
     CHECK(d.Run() == 1);
     CHECK(d.RunAfter(1h) == 0);
+  }
+  SECTION("what is asked for during a pass comes, whatever the pass asks for") {
+    d.during = [&] { d.controller.EnqueueAfter(kA, 250ms); };
+    d.answer = GENERATE(Result{30s}, Result{});
+    d.controller.Enqueue(kA);
+    CHECK(d.Run() == 1);
+    d.during = nullptr;
+    CHECK(d.RunAfter(249ms) == 0);
+    CHECK(d.RunAfter(1ms) == 1);
   }
   SECTION("requeue after zero: again with backoff") {
     d.answer = Result{0ms};
