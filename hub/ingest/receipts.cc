@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t kLongestReason = 512;
 // The store has not spoken since: it does every second while it lives.
-constexpr std::chrono::milliseconds kNextLook{500};
+constexpr std::chrono::milliseconds kNextLook{250};
 
 }  // namespace
 
