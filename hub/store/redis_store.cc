@@ -837,7 +837,7 @@ absl::Status RedisStore::Ping() {
   while (auto connection = TakeUnconfirmed()) {
     const auto replies = connection->Execute(ping, 1, Now() + options_.io_timeout);
     Return(std::move(connection), replies.ok());
-    RETURN_IF_ERROR(replies.status());
+    if (!replies.ok()) return replies.status();
   }
   return CallOne(ping).status();
 }
