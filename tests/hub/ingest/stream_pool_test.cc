@@ -103,7 +103,7 @@ class Collector final : public StreamPeer {
   // What to do now, perhaps nothing; null: all is done.
   std::function<void(Stream&)> Next() {
     base::MutexLock lock(mu_);
-    const auto message = [this](std::string bytes) {
+    const auto message = [this](std::string bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
       reading_ = false;
       return [bytes = std::move(bytes)](Stream& stream) { stream.OnMessage(bytes); };
     };
