@@ -108,6 +108,7 @@ void TestHub::Stream::Handle(const std::string& bytes) {
   const Options& options = state_.options;
   if (const auto* registration = std::get_if<model::Registration>(&*decoded)) {
     is_registered_ = true;
+    state_.Note([&](Seen& seen) { seen.registrations.push_back(*registration); });
     if (options.upstream) {
       if (options.config.has_value()) Say(wire::Encode(*options.config));
     } else {
@@ -120,11 +121,12 @@ void TestHub::Stream::Handle(const std::string& bytes) {
                                       .max_batch_bytes = 32 << 20,
                                       .config = options.config.value_or(model::CollectorConfig())}));
     }
-    state_.Note([&](Seen& seen) { seen.registrations.push_back(*registration); });
     return;
   }
   if (!is_registered_) return End({grpc::StatusCode::UNKNOWN, "metrics received before registration"});
   if (const auto* batch = std::get_if<model::Batch>(&*decoded)) {
+    // Before the answer: whoever sees what follows from it finds the batch noted.
+    state_.Note([&](Seen& seen) { seen.batches.push_back(*batch); });
     const bool is_complete = batch->parts == 0 || batch->part + 1 == batch->parts;
     if (options.upstream) {
       Say(wire::Encode(model::UpstreamAck{.batch_id = batch->id}));
@@ -133,7 +135,6 @@ void TestHub::Stream::Handle(const std::string& bytes) {
       if (options.makes_durable) ack.durable.ranges = {{batch->seq, batch->seq}};
       Say(wire::Encode(ack));
     }
-    state_.Note([&](Seen& seen) { seen.batches.push_back(*batch); });
   } else if (const auto* report = std::get_if<model::ConfigReport>(&*decoded)) {
     state_.Note([&](Seen& seen) { seen.reports.push_back(*report); });
   } else if (std::holds_alternative<model::Heartbeat>(*decoded)) {
