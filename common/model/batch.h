@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/model/cluster.h"
+#include "common/model/delivery.h"
 
 namespace clusterpulse::model {
 
@@ -39,6 +40,7 @@ struct Batch {
   std::chrono::milliseconds age{0};  // since collected_at, by the collector's steady clock, when it was sent
   std::chrono::seconds interval{0};  // between two batches; 0: not told
   bool history_only = false;         // sent late or again: the state is older than what was sent
+  std::vector<Gap> gaps;             // without numbers, which this batch ends
   // This is part `part` (from 0) of `parts`, to be joined before use; 0 parts: whole.
   std::uint32_t part = 0, parts = 0;
   ClusterSnapshot snapshot;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -16,6 +17,38 @@ namespace clusterpulse::model {
 struct SeqRange {
   std::uint64_t first = 0, last = 0;
   bool operator==(const SeqRange&) const = default;
+};
+
+// Why there is a hole in a cluster's history. delivery.md 8.
+enum class GapCause {
+  kCollectorDown,
+  kCollectorLost,
+  kLinkDown,
+  kSpoolOverflow,
+  kRejected,
+  kStoreDown,
+  kListFailed,
+  kTruncated,
+};
+// "collector_down", ...: as documents, metrics and people have it.
+std::string_view ToString(GapCause cause);
+std::optional<GapCause> ParseGapCause(std::string_view text);
+
+// A hole: nothing is known between two moments. With numbers: of these batches, `from` and `to` are the collection
+// times of the first and the last. Without (0, 0): nothing was made; the times are those of what is known before and
+// after.
+struct Gap {
+  SeqRange seqs;
+  base::SystemTime from{}, to{};
+  GapCause cause = GapCause::kCollectorDown;
+  bool operator==(const Gap&) const = default;
+};
+
+// What a store took at `until` or before survives a crash of it, if `continuity` is what it was before it was handed
+// over: it changes whenever what was taken may have been lost.
+struct DurableMark {
+  std::uint64_t continuity = 0;
+  base::SteadyTime until = base::SteadyTime::max();
 };
 
 // Which batches of one instance are durable: all up to `low`, and these above it, ascending and apart.
@@ -43,6 +76,7 @@ struct Registration {
   std::string instance;           // empty: an upstream collector
   SeqRange held{};                // held and not known to be durable; 0, 0: nothing
   std::uint64_t durable_low = 0;  // what it was told durable
+  std::vector<Gap> gaps;          // with numbers, which the hub has not told durable yet
   Capabilities capabilities;
   std::string config_hash;           // empty: none
   std::chrono::seconds interval{0};  // 0: not told
@@ -60,6 +94,7 @@ struct Heartbeat {
   std::uint64_t last_seq = 0;
   std::chrono::milliseconds last_collection{0};
   std::string degraded;              // what could not be read at the last collection; empty: nothing
+  std::vector<Gap> gaps;             // as in Registration
   std::chrono::seconds interval{0};  // 0: not told
   bool operator==(const Heartbeat&) const = default;
 };

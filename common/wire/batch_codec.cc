@@ -8,6 +8,7 @@
 
 #include "common/base/status.h"
 #include "common/wire/fields.h"
+#include "common/wire/gap_codec.h"
 #include "common/wire/names.h"
 #include "common/wire/node_reader.h"
 
@@ -404,6 +405,7 @@ absl::Status DecodeHead(const v1::MetricsBatch& message, model::Batch& batch) {
   }
   ASSIGN_OR_RETURN(batch.age, DecodeMillis("age_ms", message.age_ms()));
   ASSIGN_OR_RETURN(batch.interval, DecodeSeconds("interval_seconds", message.interval_seconds(), kLongestInterval));
+  ASSIGN_OR_RETURN(batch.gaps, DecodeGaps("gaps", message.gaps(), GapNumbers::kAbsent));
   batch.history_only = message.lane() == v1::LANE_HISTORY;
   batch.part = message.part();
   batch.parts = message.parts();
@@ -462,6 +464,7 @@ void Encode(const model::Batch& batch, v1::MetricsBatch& out) {
   EncodeTime(batch.collected_at, *out.mutable_collected_at());
   out.set_age_ms(EncodeMillis(batch.age));
   out.set_interval_seconds(static_cast<std::int32_t>(EncodeSeconds(batch.interval, kLongestInterval)));
+  EncodeGaps(batch.gaps, *out.mutable_gaps());
   out.set_lane(batch.history_only ? v1::LANE_HISTORY : v1::LANE_LIVE);
   out.set_part(batch.part);
   out.set_parts(batch.parts);

@@ -15,6 +15,7 @@
 #include "common/wire/batch_codec.h"
 #include "common/wire/field_reader.h"
 #include "common/wire/fields.h"
+#include "common/wire/gap_codec.h"
 #include "common/wire/names.h"
 #include "common/wire/node_reader.h"
 
@@ -97,6 +98,7 @@ absl::StatusOr<model::Registration> DecodeRegistration(const v1::RegisterRequest
     ASSIGN_OR_RETURN(to.held, DecodeRange("first_seq..last_seq", from.first_seq(), from.last_seq()));
   }
   to.durable_low = from.durable_low();
+  ASSIGN_OR_RETURN(to.gaps, DecodeGaps("gaps", from.gaps(), GapNumbers::kPresent));
   to.capabilities = DecodeCapabilities(from.capabilities());
   to.config_hash = from.config_hash();
   ASSIGN_OR_RETURN(to.interval, DecodeSeconds("interval_seconds", from.interval_seconds(), kLongestInterval));
@@ -121,6 +123,7 @@ absl::StatusOr<model::Heartbeat> DecodeHeartbeat(const v1::HealthReport& from) {
   ASSIGN_OR_RETURN(to.last_collection, DecodeMillis("last_collection_duration_ms",
                                                     static_cast<std::uint64_t>(from.last_collection_duration_ms())));
   to.degraded = from.degraded();
+  ASSIGN_OR_RETURN(to.gaps, DecodeGaps("gaps", from.gaps(), GapNumbers::kPresent));
   ASSIGN_OR_RETURN(to.interval, DecodeSeconds("interval_seconds", from.interval_seconds(), kLongestInterval));
   return to;
 }
@@ -400,6 +403,7 @@ std::string Encode(const model::Registration& message) {
     out.set_first_seq(message.held.first);
     out.set_last_seq(message.held.last);
     out.set_durable_low(message.durable_low);
+    EncodeGaps(message.gaps, *out.mutable_gaps());
     EncodeCapabilities(message.capabilities, *out.mutable_capabilities());
     out.set_config_hash(message.config_hash);
     out.set_interval_seconds(static_cast<std::int32_t>(EncodeSeconds(message.interval, kLongestInterval)));
@@ -456,6 +460,7 @@ std::string Encode(const model::Heartbeat& message) {
     out.set_last_seq(message.last_seq);
     out.set_last_collection_duration_ms(static_cast<std::int64_t>(EncodeMillis(message.last_collection)));
     out.set_degraded(message.degraded);
+    EncodeGaps(message.gaps, *out.mutable_gaps());
     out.set_interval_seconds(static_cast<std::int32_t>(EncodeSeconds(message.interval, kLongestInterval)));
   });
 }

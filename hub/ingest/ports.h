@@ -110,7 +110,7 @@ class CollectorData {
 
   // When what Apply wrote survives a crash of the store (StateStore).
   virtual std::chrono::milliseconds DurableAfter() const = 0;
-  virtual store::DurableMark Durable() const = 0;
+  virtual model::DurableMark Durable() const = 0;
 };
 
 }  // namespace clusterpulse::ingest

@@ -77,7 +77,7 @@ void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
 
 void Receipts::Dropped(std::size_t bytes) { settled_.bytes += bytes; }
 
-void Receipts::Step(base::SteadyTime now, const store::DurableMark& durable) {
+void Receipts::Step(base::SteadyTime now, const model::DurableMark& durable) {
   for (; has_ended_wait(now); waits_.pop_front()) {
     Wait& wait = waits_.front();
     if (wait.continuity != durable.continuity) {

@@ -61,7 +61,7 @@ class Receipts {
   void Dropped(std::size_t bytes);
   // Settles the waits for durability that are over, by what the store says; nothing to do unless one may be.
   bool has_ended_wait(base::SteadyTime now) const { return !waits_.empty() && waits_.front().look_at <= now; }
-  void Step(base::SteadyTime now, const store::DurableMark& durable);
+  void Step(base::SteadyTime now, const model::DurableMark& durable);
 
   // The next message to send, encoded, if one is due.
   std::optional<std::string> NextMessage(base::SteadyTime now);

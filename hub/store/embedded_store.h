@@ -56,7 +56,7 @@ class EmbeddedStore final : public StateStore {
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
   // Written is safe, in a file; in memory nothing survives the process, and waiting would not help.
   std::chrono::milliseconds DurableAfter() const override { return std::chrono::milliseconds(0); }
-  DurableMark Durable() override { return {}; }
+  model::DurableMark Durable() override { return {}; }
   absl::Status Ping() override;
 
  private:

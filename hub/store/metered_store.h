@@ -32,7 +32,7 @@ class MeteredStore final : public StateStore {
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
   std::chrono::milliseconds DurableAfter() const override { return store_.DurableAfter(); }
-  DurableMark Durable() override { return store_.Durable(); }
+  model::DurableMark Durable() override { return store_.Durable(); }
   absl::Status Ping() override;
 
  private:

@@ -573,7 +573,7 @@ std::chrono::milliseconds RedisStore::DurableAfter() const {
   return std::chrono::milliseconds(0);
 }
 
-DurableMark RedisStore::Durable() {
+model::DurableMark RedisStore::Durable() {
   if (options_.persistence == Persistence::kNone) return {};
   std::vector<std::unique_ptr<RedisConnection>> dead;  // closed without the lock
   base::MutexLock lock(mu_);
@@ -588,7 +588,7 @@ DurableMark RedisStore::Durable() {
   }
   idle_.erase(first_dead, idle_.end());
   if (!dead.empty()) returned_.NotifyAll();
-  DurableMark durable{breaks_ + generation_, Now() - kSyncedAfter};
+  model::DurableMark durable{breaks_ + generation_, Now() - kSyncedAfter};
   for (const auto& [connection, mark] : marks_) {
     durable.until = std::min(durable.until, SafeUntil(mark).value_or(durable.until));
   }

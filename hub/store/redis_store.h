@@ -88,7 +88,7 @@ class RedisStore final : public StateStore {
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(
       const std::string& channel, std::function<void(std::string_view message)> on_message) override;
   std::chrono::milliseconds DurableAfter() const override;
-  DurableMark Durable() override;
+  model::DurableMark Durable() override;
   absl::Status Ping() override;
 
  private:

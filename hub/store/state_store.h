@@ -15,6 +15,7 @@
 #include <absl/status/statusor.h>
 
 #include "common/base/clock.h"
+#include "common/model/delivery.h"
 
 namespace clusterpulse::store {
 
@@ -100,13 +101,6 @@ enum class ApplyResult {
   kFenced,    // a newer writer took over, or the cluster was deleted: stop, acquire a new epoch if entitled to one
 };
 
-// Writes that were answered at `until` or before survive a crash of the store, if `continuity` is what it was before
-// them: it changes whenever answered writes may have been lost.
-struct DurableMark {
-  std::uint64_t continuity = 0;
-  base::SteadyTime until = base::SteadyTime::max();
-};
-
 // A hint that something was published; lost ones cost a poll. Dropping the subscription ends the calls and waits for
 // one that runs.
 class Subscription {
@@ -167,7 +161,7 @@ class StateStore {
   // What was written survives a crash of the store when Durable says so: DurableAfter after the answer at the earliest,
   // when the server has spoken since then. Neither waits for the store.
   virtual std::chrono::milliseconds DurableAfter() const = 0;
-  virtual DurableMark Durable() = 0;
+  virtual model::DurableMark Durable() = 0;
 
   // Ok when a round trip works now. For readiness; to be called every second or so, as it also moves Durable on.
   virtual absl::Status Ping() = 0;

@@ -194,7 +194,7 @@ std::chrono::milliseconds FakeCollectorData::DurableAfter() const {
   return durable_after_;
 }
 
-store::DurableMark FakeCollectorData::Durable() const {
+model::DurableMark FakeCollectorData::Durable() const {
   MutexLock lock(mu_);
   ++durable_calls_;
   return {continuity_, silent_since_.value_or(clock_.Steady()) - durable_after_};

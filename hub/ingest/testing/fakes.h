@@ -80,7 +80,7 @@ class FakeCollectorData final : public CollectorData {
   absl::StatusOr<std::optional<store::Presence>> ReadPresence(const std::string& cluster) override;
   absl::Status NoteRefused(const std::string& cluster, const store::Presence::Rival& rival) override;
   std::chrono::milliseconds DurableAfter() const override;
-  store::DurableMark Durable() const override;
+  model::DurableMark Durable() const override;
 
   Cluster Get(const std::string& cluster) const;
   void SetPresence(const std::string& cluster, store::Presence presence);

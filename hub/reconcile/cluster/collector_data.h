@@ -53,7 +53,7 @@ class PushedClusters final : public ingest::CollectorData {
   absl::StatusOr<std::optional<store::Presence>> ReadPresence(const std::string& cluster) override;
   absl::Status NoteRefused(const std::string& cluster, const store::Presence::Rival& rival) override;
   std::chrono::milliseconds DurableAfter() const override { return deps_.store.DurableAfter(); }
-  store::DurableMark Durable() const override { return deps_.store.Durable(); }
+  model::DurableMark Durable() const override { return deps_.store.Durable(); }
 
  private:
   class Writer;

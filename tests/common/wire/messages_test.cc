@@ -53,6 +53,7 @@ TEST_CASE("messages of the collector come back as they went") {
                                          .instance = "i-1",
                                          .held = {3, 9},
                                          .durable_low = 2,
+                                         .gaps = {{{1, 2}, kAt, kAt, model::GapCause::kSpoolOverflow}},
                                          .capabilities = {true, true, true},
                                          .config_hash = "abc",
                                          .interval = std::chrono::seconds(30)});
@@ -67,6 +68,7 @@ TEST_CASE("messages of the collector come back as they went") {
                                       .last_seq = 12,
                                       .last_collection = std::chrono::milliseconds(7),
                                       .degraded = "pods: forbidden",
+                                      .gaps = {{{4, 4}, kAt, kAt, model::GapCause::kCollectorLost}},
                                       .interval = std::chrono::seconds(30)});
   CheckFromCollector(model::Heartbeat{});
   CheckFromCollector(model::ConfigReport{"abc", {"source x: unknown kind"}});
@@ -297,4 +299,34 @@ TEST_CASE("ranges must ascend and be none of nothing") {
     range.set_last(last);
   }
   CHECK(DecodeFromHub(message.SerializeAsString()).ok() == c.ok);
+}
+
+TEST_CASE("a gap that cannot be is refused") {
+  struct Case {
+    const char* name;
+    model::Gap gap;
+    bool in_batch;
+  };
+  const base::SystemTime later = kAt + std::chrono::seconds(1);
+  const std::vector<Case> cases{
+      {"without numbers in a heartbeat", {{}, kAt, later}, false},
+      {"from no number", {{0, 3}, kAt, later}, false},
+      {"backwards", {{4, 3}, kAt, later}, false},
+      {"ends before it begins", {{3, 4}, later, kAt}, false},
+      {"with numbers in a batch", {{3, 4}, kAt, later}, true},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      model::Batch batch = FullBatch();
+      batch.gaps = {c.gap};
+      if (c.in_batch) {
+        CHECK(DecodeBatch(Encode(batch)).status().code() == absl::StatusCode::kInvalidArgument);
+      } else {
+        const auto heartbeat = DecodeFromCollector(Encode(model::Heartbeat{.gaps = {c.gap}}));
+        CHECK(heartbeat.status().code() == absl::StatusCode::kInvalidArgument);
+        const auto registration = DecodeFromCollector(Encode(model::Registration{.cluster = "c", .gaps = {c.gap}}));
+        CHECK(registration.status().code() == absl::StatusCode::kInvalidArgument);
+      }
+    }
+  }
 }

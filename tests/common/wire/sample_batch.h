@@ -14,6 +14,7 @@ inline model::Batch FullBatch() {
   batch.collected_at = at;
   batch.age = std::chrono::milliseconds(1500);
   batch.interval = std::chrono::seconds(30);
+  batch.gaps = {{{}, at - std::chrono::hours(1), at, model::GapCause::kCollectorDown}};
 
   model::Node node;
   node.name = "worker-1";

@@ -106,7 +106,7 @@ class CuttableStore final : public store::StateStore {
     return inner_.Subscribe(c, std::move(f));
   }
   std::chrono::milliseconds DurableAfter() const override { return inner_.DurableAfter(); }
-  store::DurableMark Durable() override { return inner_.Durable(); }
+  model::DurableMark Durable() override { return inner_.Durable(); }
   absl::Status Ping() override { return Way(); }
 
  private:
