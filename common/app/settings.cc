@@ -1,8 +1,11 @@
 #include "common/app/settings.h"
 
+#include <cstdlib>
+
 #include <unistd.h>
 
 #include "common/app/version.h"
+#include "common/base/failpoint.h"
 #include "common/base/status.h"
 #include "common/http/server.h"
 
@@ -15,6 +18,19 @@ absl::Status CheckAddress(std::string_view name, const std::string& text) {
     return base::InvalidArgument("{}=\"{}\": allowed is host:port, [IPv6]:port, :port, or 0 for off", name, text);
   }
   return absl::OkStatus();
+}
+
+void ArmFailPoint(const log::Logger& log) {
+  const char* const asked = std::getenv("CLUSTERPULSE_FAILPOINT");
+  if (asked == nullptr) return;
+  const auto plan = base::ParseFailPoint(asked);
+  if (!plan.ok()) {
+    log.Error("the fail point is not armed", {{"error", base::Message(plan.status())}});
+    return;
+  }
+  log.Warn("a fail point is armed: this process kills itself there, which only a test can want",
+           {{"fail_point", plan->name}, {"passing", plan->passings}});
+  base::ArmFailPoint(*plan);
 }
 
 }  // namespace
@@ -75,6 +91,7 @@ log::Logger StartLog(const CommonConfig& config, std::string_view program, const
   }
   first.Info(fmt::format("{} starts", program));
   for (const std::string& warning : warnings) log.Warn("configuration", {{"warning", warning}});
+  ArmFailPoint(log);
   return log;
 }
 

@@ -62,7 +62,8 @@ log::Format LogFormat(const CommonConfig& config, bool is_terminal);
 log::Level LogLevel(const CommonConfig& config);
 
 // The logger of the program, on standard error, after its first line: version and effective configuration, without
-// secrets. A line for each warning of the configuration follows.
+// secrets. A line for each warning of the configuration follows. Arms the fail point a test asks for
+// (common/base/failpoint.h).
 log::Logger StartLog(const CommonConfig& config, std::string_view program, const std::vector<config::Option>& options,
                      const std::vector<std::string>& warnings);
 
