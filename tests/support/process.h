@@ -13,7 +13,8 @@
 namespace clusterpulse::testing {
 
 // A program started by a test, in a process group of its own. The destructor kills the group, so nothing outlives the
-// test. Confined to one thread.
+// test; when the test itself is killed, or the thread that called Start ends, the program is killed too. Confined to
+// one thread.
 class ChildProcess {
  public:
   struct Options {
