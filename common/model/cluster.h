@@ -63,6 +63,8 @@ struct ClusterCounts {
   std::int64_t memory_capacity = 0;
   // Absent: the list failed and what was known stays.
   std::optional<std::int32_t> deployments;
+  // Only in what is kept for history, where the list of them is not; absent beside that.
+  std::optional<std::int32_t> namespaces = std::nullopt;
   bool operator==(const ClusterCounts&) const = default;
 };
 

@@ -132,6 +132,7 @@ struct Welcome {
   Capabilities capabilities;
   std::uint64_t max_message_bytes = 0, max_batch_bytes = 0;  // 0: not told
   CollectorConfig config;
+  std::uint64_t last_seq = 0;  // of the instance, whose state is written; 0: none
   bool operator==(const Welcome&) const = default;
 };
 

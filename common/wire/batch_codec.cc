@@ -109,7 +109,7 @@ void EncodeNode(const model::Node& from, v1::NodeMetrics& to) {
   EncodeConditions(from.conditions, *to.mutable_conditions());
 }
 
-absl::Status DecodeCounts(const v1::ClusterMetrics& from, model::ClusterCounts& to) {
+absl::Status DecodeCounts(const v1::ClusterMetrics& from, bool has_namespaces, model::ClusterCounts& to) {
   absl::Status fault;
   Checker check(fault);
   to.nodes = check.Count("nodes", from.nodes());
@@ -118,9 +118,9 @@ absl::Status DecodeCounts(const v1::ClusterMetrics& from, model::ClusterCounts& 
   to.pods_running = check.Count("pods_running", from.pods_running());
   to.cpu_capacity = check.Amount("cpu_capacity", from.cpu_capacity());
   to.memory_capacity = check.Count("memory_capacity", from.memory_capacity());
-  check.Count("namespaces", from.namespaces());
   check.Count("deployments", from.deployments());
   if (!from.deployments_unknown()) to.deployments = from.deployments();
+  if (check.Count("namespaces", from.namespaces()) > 0 && !has_namespaces) to.namespaces = from.namespaces();
   return fault;
 }
 
@@ -133,6 +133,7 @@ void EncodeCounts(const model::ClusterCounts& from, v1::ClusterMetrics& to) {
   to.set_memory_capacity(Count(from.memory_capacity));
   to.set_deployments(Count(from.deployments.value_or(0)));
   to.set_deployments_unknown(!from.deployments.has_value());
+  to.set_namespaces(Count(from.namespaces.value_or(0)));
 }
 
 absl::StatusOr<std::vector<std::string>> DecodeNamespaces(const v1::ClusterMetrics& from) {
@@ -424,7 +425,8 @@ absl::StatusOr<model::Batch> Decode(const v1::MetricsBatch& message, const std::
   model::ClusterSnapshot& snapshot = batch.snapshot;
   if (scopes.counts) {
     snapshot.counts.emplace();
-    RETURN_IF_ERROR(base::Annotate(DecodeCounts(message.cluster_metrics(), *snapshot.counts), "cluster_metrics"));
+    RETURN_IF_ERROR(base::Annotate(DecodeCounts(message.cluster_metrics(), scopes.namespaces, *snapshot.counts),
+                                   "cluster_metrics"));
   }
   if (scopes.namespaces) {
     ASSIGN_OR_RETURN(snapshot.namespaces, DecodeNamespaces(message.cluster_metrics()));

@@ -172,6 +172,7 @@ absl::StatusOr<model::Welcome> DecodeWelcome(const v1::Welcome& from) {
   to.capabilities = DecodeCapabilities(from.capabilities());
   to.max_message_bytes = from.max_message_bytes();
   to.max_batch_bytes = from.max_batch_bytes();
+  to.last_seq = from.last_seq();
   ASSIGN_OR_RETURN(to.config, DecodeConfig(from.config()), "config");
   return to;
 }
@@ -485,6 +486,7 @@ std::string Encode(const model::Welcome& message) {
     EncodeCapabilities(message.capabilities, *out.mutable_capabilities());
     out.set_max_message_bytes(message.max_message_bytes);
     out.set_max_batch_bytes(message.max_batch_bytes);
+    out.set_last_seq(message.last_seq);
     EncodeConfig(message.config, *out.mutable_config());
   });
 }

@@ -75,6 +75,8 @@ class BatchLane {
   void WasHeld(base::SteadyTime::duration time);
   std::optional<base::SteadyTime> next_due() const;
 
+  // Of the instance; written last.
+  std::uint64_t state_seq() const { return state_seq_; }
   // Nothing waits or is being written.
   bool empty() const { return queue_.empty(); }
   // Bytes kept.

@@ -324,6 +324,7 @@ std::string Session::MakeWelcome() {
   welcome.max_message_bytes = wire::kMaxUpstreamMessage;
   welcome.max_batch_bytes = kMostBatchBytes;
   welcome.config = CurrentConfig();
+  welcome.last_seq = lane_->state_seq();
   return wire::Encode(welcome);
 }
 

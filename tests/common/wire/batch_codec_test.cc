@@ -305,6 +305,16 @@ TEST_CASE("what breaks a rule is refused by name") {
   }
 }
 
+TEST_CASE("how many namespaces there are is known where they are not listed") {
+  model::Batch batch = FullBatch();
+  batch.snapshot.namespaces.reset();
+  batch.snapshot.counts->namespaces = 17;
+  const auto decoded = Decode(Encoded(batch));
+  REQUIRE(decoded.ok());
+  CHECK(*decoded == batch);
+  CHECK_FALSE(Decode(Encoded(FullBatch()))->snapshot.counts->namespaces.has_value());
+}
+
 TEST_CASE("what a later version adds is no fault") {
   v1::MetricsBatch message = Encoded(FullBatch());
   message.add_scopes(static_cast<v1::Scope>(99));

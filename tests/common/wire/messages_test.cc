@@ -83,7 +83,8 @@ TEST_CASE("messages of the hub come back as they went") {
                               .capabilities = {true, false, true},
                               .max_message_bytes = 4 << 20,
                               .max_batch_bytes = 32 << 20,
-                              .config = Config()});
+                              .config = Config(),
+                              .last_seq = 24});
   CheckFromHub(model::DeliveryAck{.applied = {{1, 4}, {6, 6}},
                                   .durable = {3, {{5, 5}}},
                                   .rejected = {{7, "too large"}},

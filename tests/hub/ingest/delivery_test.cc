@@ -23,6 +23,7 @@ TEST_CASE("Welcome comes first and says all there is to know") {
   CHECK(welcome.capabilities == model::Capabilities{true, true, true});
   CHECK(welcome.max_message_bytes == 4u << 20);
   CHECK(welcome.max_batch_bytes == 32u << 20);
+  CHECK(welcome.last_seq == 0);
   CHECK(welcome.config.interval == 30s);
   CHECK(welcome.config.hash == "h1");
   CHECK(stream.reading());
@@ -40,7 +41,9 @@ TEST_CASE("an instance continues where it stood, another one starts anew") {
   model::Registration registration = DeliveryRegistration("inst-a");
   SECTION("the same") {
     TestStream& again = hub.Connect(registration);
-    CHECK(again.Take<model::Welcome>().at(0).durable == model::DurablePosition{.low = 3});
+    const model::Welcome welcome = again.Take<model::Welcome>().at(0);
+    CHECK(welcome.durable == model::DurablePosition{.low = 3});
+    CHECK(welcome.last_seq == 4);
     hub.Send(again, MakeBatch(4));  // its state is there
     CHECK(hub.Applied() == Seqs{1, 2, 3, 4});
     hub.AdvanceBy(20ms);
@@ -53,7 +56,9 @@ TEST_CASE("an instance continues where it stood, another one starts anew") {
   }
   SECTION("another") {
     TestStream& other = hub.Connect(DeliveryRegistration("inst-b"));
-    CHECK(other.Take<model::Welcome>().at(0).durable == model::DurablePosition{});
+    const model::Welcome welcome = other.Take<model::Welcome>().at(0);
+    CHECK(welcome.durable == model::DurablePosition{});
+    CHECK(welcome.last_seq == 0);
     hub.Send(other, MakeBatch(1));
     CHECK(hub.Applied() == Seqs{1, 2, 3, 4, 1});
   }
