@@ -37,6 +37,12 @@ bool IsLasting(const absl::Status& status) {
   }
 }
 
+absl::StatusOr<model::Batch> Decode(const std::vector<std::string>& messages) {
+  ASSIGN_OR_RETURN(model::Batch batch, DecodeParts(messages));
+  batch.sources.clear();
+  return batch;
+}
+
 absl::Status ForeignBatch(const std::string& cluster) {
   return base::MakeStatus(absl::StatusCode::kPermissionDenied, "batch of another cluster than {}", cluster);
 }
@@ -82,7 +88,7 @@ absl::Status BatchLane::Take(const wire::BatchHead& head, std::string bytes, Arr
   if (!upstream && batch.parts > 1) return TakePart(head, std::move(bytes), at);
   if (!receipts_.Take(bytes.size(), batch.history_only, true)) return NoCredits();
 
-  const BatchRef ref{batch.id, upstream ? ++upstream_seq_ : batch.seq, bytes.size()};
+  const BatchRef ref{batch.id, upstream ? ++upstream_seq_ : batch.seq, bytes.size(), batch.collected_at};
   if (upstream && batch.parts > 1) {
     Reject(ref, "parts", "parts were not agreed upon");
     return absl::OkStatus();
@@ -137,7 +143,7 @@ absl::Status BatchLane::TakePart(const wire::BatchHead& head, std::string bytes,
     return absl::OkStatus();
   }
   if (!continues) {
-    assembly_.emplace(Assembly{.ref = {part.id, part.seq, 0},
+    assembly_.emplace(Assembly{.ref = {part.id, part.seq, 0, part.collected_at},
                                .history_only = part.history_only,
                                .parts = part.parts,
                                .data_at = DataAt(part, false, at.wall)});
@@ -204,33 +210,48 @@ void BatchLane::Reject(const BatchRef& ref, std::string_view kind, std::string_v
   receipts_.Rejected(ref, reason);
 }
 
-bool BatchLane::NeedsWrite(const Queued& queued) const {
+bool BatchLane::NeedsState(const Queued& queued) const {
   return receipts_.upstream() || (!queued.history_only && queued.ref.seq > state_seq_);
+}
+
+bool BatchLane::NeedsSamples(const Queued& queued) const {
+  return services_.history != nullptr && (receipts_.upstream() || !receipts_.IsDurable(queued.ref.seq));
 }
 
 std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   // Older than the state that is there, which stays.
-  while (!queue_.empty() && !NeedsWrite(queue_.front()))
-    SettleFront("history", services_.data.Durable().continuity, now);
+  while (!queue_.empty() && !NeedsState(queue_.front()) && !NeedsSamples(queue_.front())) {
+    SettleFront("history", Stored(), now);
+  }
   if (queue_.empty()) return {};
 
   const Queued& front = queue_.front();
+  if (!NeedsState(front)) {
+    return [&services = services_, messages = front.messages] {
+      Stored stored{.result = store::ApplyResult::kApplied};
+      const absl::StatusOr<model::Batch> batch = Decode(*messages);
+      stored.fault = batch.status();
+      if (batch.ok()) stored.samples = services.history->Write(*batch);
+      return stored;
+    };
+  }
   store::WriterPosition position{
       .cluster = options_.cluster, .epoch = options_.epoch, .instance = options_.instance, .seq = front.ref.seq};
-  // The seam for history: a batch has its samples, if they are not durable yet, beside its state, and those of batches
-  // that NeedsWrite refuses; both go to their sink here.
   return [&services = services_, writer = writer_, position = std::move(position), messages = front.messages,
-          data_at = front.data_at, durable = receipts_.durable()] {
-    Stored stored{.continuity = services.data.Durable().continuity, .durable = durable};
-    absl::StatusOr<model::Batch> batch = DecodeParts(*messages);
+          data_at = front.data_at, durable = receipts_.durable(), samples = NeedsSamples(front)] {
+    Stored stored{.state = true, .continuity = services.data.Durable().continuity, .durable = durable};
+    const absl::StatusOr<model::Batch> batch = Decode(*messages);
     if (!batch.ok()) {
       stored.fault = batch.status();
       return stored;
     }
-    batch->sources.clear();
     const base::SteadyTime begin = services.clock.Steady();
     stored.result = writer->Apply(position, *batch, data_at, durable);
     services.metrics.apply_seconds.Observe(std::chrono::duration<double>(services.clock.Steady() - begin).count());
+    // Only then: what is tried again would fill the queue with the same samples.
+    if (samples && stored.result.ok() && *stored.result != store::ApplyResult::kFenced) {
+      stored.samples = services.history->Write(*batch);
+    }
     return stored;
   };
 }
@@ -255,10 +276,10 @@ absl::StatusOr<store::ApplyResult> BatchLane::OnStored(const Stored& stored, bas
   }
   switch (*stored.result) {
     case store::ApplyResult::kApplied:
-      SettleFront("applied", stored.continuity, now);
+      SettleFront(stored.state ? "applied" : "history", stored, now);
       break;
     case store::ApplyResult::kRepeated:
-      SettleFront("repeated", stored.continuity, now);
+      SettleFront("repeated", stored, now);
       break;
     case store::ApplyResult::kFenced:
       break;
@@ -266,11 +287,15 @@ absl::StatusOr<store::ApplyResult> BatchLane::OnStored(const Stored& stored, bas
   return *stored.result;
 }
 
-void BatchLane::SettleFront(std::string_view result, std::uint64_t continuity, base::SteadyTime now) {
+void BatchLane::SettleFront(std::string_view result, const Stored& stored, base::SteadyTime now) {
   const Queued& front = queue_.front();
   if (!front.history_only) state_seq_ = std::max(state_seq_, front.ref.seq);
   services_.metrics.batches.Add({result});
-  receipts_.Applied(front.ref, now, services_.data.DurableAfter(), continuity);
+  receipts_.Applied(front.ref, {.at = now,
+                                .state = stored.state,
+                                .durable_after = services_.data.DurableAfter(),
+                                .continuity = stored.continuity,
+                                .samples = stored.samples});
   PopFront();
 }
 

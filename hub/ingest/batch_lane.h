@@ -27,14 +27,17 @@ namespace clusterpulse::ingest {
 struct Stored {
   absl::StatusOr<store::ApplyResult> result = store::ApplyResult::kRepeated;
   absl::Status fault;              // of the batch itself: the store was not asked
-  std::uint64_t continuity = 0;    // of the store, before the write
+  bool state = false;              // the store was asked, and what follows is about it
+  std::uint64_t continuity = 0;    // before the write
   model::DurablePosition durable;  // written with it
+  std::shared_ptr<const history::Ticket> samples;
 };
 
-// The way of one stream's batches from the wire to the store: checks them against what the policy allows, joins parts,
+// The way of one stream's batches from the wire to the stores: checks them against what the policy allows, joins parts,
 // keeps those that wait, as bytes (a tenth of what they are decoded), and says what to write next. A batch is decoded
 // by the job that writes it. One is being written at a time, in the order they came. What cannot be written now stays,
-// and is tried again for as long as the stream lives.
+// and is tried again for as long as the stream lives. The samples of a batch that is not durable yet go to the history
+// store, which never holds anything up, once its state is in the state store; of an older batch they are all there is.
 //
 // Metric sources are not configured yet: results for any are dropped and counted.
 //
@@ -115,8 +118,9 @@ class BatchLane {
   // Empty: within. Otherwise why not, which is also noted.
   std::string OverLimit(std::size_t nodes, std::size_t rows, base::SteadyTime now);
   void Reject(const BatchRef& ref, std::string_view kind, std::string_view reason);
-  bool NeedsWrite(const Queued& queued) const;
-  void SettleFront(std::string_view result, std::uint64_t continuity, base::SteadyTime now);
+  bool NeedsState(const Queued& queued) const;
+  bool NeedsSamples(const Queued& queued) const;
+  void SettleFront(std::string_view result, const Stored& stored, base::SteadyTime now);
   void RejectFront(std::string_view kind, std::string_view reason);
   void PopFront();
   void Keep(std::size_t bytes);

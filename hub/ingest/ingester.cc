@@ -32,7 +32,7 @@ struct Ingester::Parts {
               .max_in_flight = options.max_in_flight,
               .write_limit = options.write_limit},
              {dependencies.clusters, dependencies.authenticator, dependencies.data, dependencies.clock,
-              dependencies.random, dependencies.registry},
+              dependencies.random, dependencies.registry, dependencies.history},
              log) {}
 
   const Options options;

@@ -9,6 +9,7 @@
 #include "common/base/random.h"
 #include "common/log/logger.h"
 #include "common/telemetry/registry.h"
+#include "hub/history/history_writer.h"
 #include "hub/ingest/ports.h"
 #include "hub/runtime/runnable.h"
 
@@ -50,7 +51,8 @@ class Ingester final : public runtime::Runnable {
     CollectorData& data;
     const base::Clock& clock;
     base::Random& random;
-    telemetry::Registry* registry = nullptr;  // null: no metrics
+    telemetry::Registry* registry = nullptr;    // null: no metrics
+    history::HistoryWriter* history = nullptr;  // null: off
   };
 
   Ingester(Options options, const Dependencies& dependencies, log::Logger log);

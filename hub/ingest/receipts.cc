@@ -13,17 +13,21 @@ namespace {
 constexpr std::size_t kLongestReason = 512;
 // The store has not spoken since: it does every second while it lives.
 constexpr std::chrono::milliseconds kNextLook{250};
+// Whether there is room again in a queue that was full.
+constexpr std::chrono::milliseconds kBetweenReplays{500};
 
 }  // namespace
 
 Receipts::Receipts(std::string instance, const model::DurablePosition& durable, model::Credits credits,
-                   const Metrics& metrics)
+                   const history::HistoryWriter* history, const Metrics& metrics)
     : metrics_(metrics),
       delivery_(true),
       instance_(std::move(instance)),
+      history_(history),
       credits_(credits),
       most_credits_(credits),
-      durable_(durable) {}
+      durable_(durable),
+      samples_(history) {}
 
 bool Receipts::Take(std::size_t bytes, bool history_only, bool begins) {
   if (!delivery_) return true;
@@ -46,7 +50,7 @@ void Receipts::SetCredits(model::Credits credits) {
   if (!delivery_) return;
   const bool differs =
       credits.batches != credits_.batches || credits.bytes > 2 * credits_.bytes || 2 * credits.bytes < credits_.bytes;
-  if (differs) new_credits_ = credits;
+  new_credits_ = differs ? std::optional(credits) : std::nullopt;
 }
 
 void Receipts::Settle(std::size_t bytes) {
@@ -54,15 +58,38 @@ void Receipts::Settle(std::size_t bytes) {
   settled_.bytes += bytes;
 }
 
-void Receipts::Applied(const BatchRef& batch, base::SteadyTime at, std::chrono::milliseconds durable_after,
-                       std::uint64_t continuity) {
+void Receipts::Applied(const BatchRef& batch, const Placed& placed) {
   if (!delivery_) {
     acks_.push_back({.batch_id = batch.id});
     return;
   }
   Settle(batch.bytes);
   applied_.Add(batch.seq);
-  if (!durable_.Contains(batch.seq)) waits_.push_back({batch.seq, at, at + durable_after, continuity});
+  replay_.Settled({batch.seq, batch.seq});
+  if (durable_.Contains(batch.seq)) return;
+  Wait wait{batch.seq,         placed.at,          placed.at + placed.durable_after,
+            placed.continuity, batch.collected_at, placed.samples};
+  if (placed.state) {
+    waits_.push_back(std::move(wait));
+  } else {
+    StateDurable(wait, placed.at);
+  }
+}
+
+void Receipts::StateDurable(const Wait& wait, base::SteadyTime now) {
+  if (wait.samples != nullptr) {
+    samples_.Add(wait.seq, wait.collected_at, wait.samples, now);
+  } else {
+    AddDurable({wait.seq, wait.seq}, wait.collected_at);
+  }
+}
+
+void Receipts::AddDurable(model::SeqRange seqs, std::optional<base::SystemTime> newest) {
+  if (durable_.Add(seqs)) durable_news_ = true;
+  if (newest.has_value()) newest_durable_ = std::max(newest_durable_, *newest);
+  // So many ranges that the set forgot this one: by the time it comes again there are fewer.
+  if (!durable_.Contains(seqs.first) || !durable_.Contains(seqs.last)) return replay_.Lost(seqs);
+  replay_.Settled(seqs);
 }
 
 void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
@@ -72,27 +99,47 @@ void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
     return;
   }
   Settle(batch.bytes);
+  replay_.Settled({batch.seq, batch.seq});
   rejected_.push_back({batch.seq, std::move(text)});
 }
 
 void Receipts::Dropped(std::size_t bytes) { settled_.bytes += bytes; }
 
-void Receipts::Step(base::SteadyTime now, const model::DurableMark& durable) {
-  for (; has_ended_wait(now); waits_.pop_front()) {
+std::vector<SampleWaits::News> Receipts::Step(base::SteadyTime now, const model::DurableMark& durable) {
+  for (; !waits_.empty() && waits_.front().look_at <= now; waits_.pop_front()) {
     Wait& wait = waits_.front();
     if (wait.continuity != durable.continuity) {
-      if (!durable_.Contains(wait.seq)) replay_.Add(wait.seq);
+      if (!durable_.Contains(wait.seq)) replay_.Lost({wait.seq, wait.seq});
     } else if (wait.since <= durable.until) {
-      durable_news_ |= durable_.Add(wait.seq);
+      StateDurable(wait, now);
     } else {
       wait.look_at = now + kNextLook;  // those behind it came later
-      return;
+      break;
     }
   }
+  std::vector<SampleWaits::News> refused;
+  if (samples_.next_look() > now) return refused;
+  for (SampleWaits::News& news : samples_.Step(now)) {
+    switch (news.fate) {
+      case SampleWaits::Fate::kDurable:
+        AddDurable(news.seqs, news.to);
+        break;
+      case SampleWaits::Fate::kLost:
+        if (!durable_.Contains(news.seqs.first) || !durable_.Contains(news.seqs.last)) replay_.Lost(news.seqs);
+        break;
+      case SampleWaits::Fate::kRefused:
+        for (std::uint64_t seq = news.seqs.first; seq <= news.seqs.last; ++seq) {
+          rejected_.push_back({seq, runtime::CutUtf8(news.why, kLongestReason)});
+        }
+        refused.push_back(std::move(news));
+        break;
+    }
+  }
+  return refused;
 }
 
 bool Receipts::has_urgent_news() const {
-  return settled_.batches > 0 || settled_.bytes > 0 || new_credits_.has_value();
+  return settled_.batches > 0 || settled_.bytes > 0 || !rejected_.empty() || new_credits_.has_value();
 }
 
 base::SteadyTime Receipts::ack_due() const {
@@ -101,15 +148,20 @@ base::SteadyTime Receipts::ack_due() const {
   return *last_ack_ + (has_urgent_news() ? kAckInterval : kDurableInterval);
 }
 
-bool Receipts::all_told() const { return acks_.empty() && replay_.empty() && !has_urgent_news() && !durable_news_; }
+bool Receipts::all_told() const { return acks_.empty() && !has_urgent_news() && !durable_news_; }
 
-std::optional<base::SteadyTime> Receipts::next_due(bool may_send) const {
+std::optional<base::SteadyTime> Receipts::next_due(bool may_send, base::SteadyTime now) const {
   base::SteadyTime due = base::SteadyTime::max();
   // Not before it could be told.
-  if (!waits_.empty())
-    due = std::max(waits_.front().look_at, last_ack_.value_or(base::SteadyTime()) + kDurableInterval);
+  const base::SteadyTime told = last_ack_.value_or(base::SteadyTime()) + kDurableInterval;
+  if (!waits_.empty()) due = std::max(waits_.front().look_at, told);
+  if (!samples_.empty()) due = std::min(due, std::max(samples_.next_look(), told));
   if (may_send) due = std::min(due, ack_due());
-  if (may_send && (!acks_.empty() || !replay_.empty())) due = base::SteadyTime();
+  if (may_send && !acks_.empty()) due = base::SteadyTime();
+  if (may_send) {
+    const base::SteadyTime replay = replay_.next_due(credits_.batches);
+    due = std::min(due, replay > now || has_room() ? replay : now + kBetweenReplays);
+  }
   if (due == base::SteadyTime::max()) return std::nullopt;
   return due;
 }
@@ -126,16 +178,11 @@ std::optional<std::string> Receipts::NextMessage(base::SteadyTime now) {
     last_ack_ = now;
     return TakeAck();
   }
-  if (!replay_.empty()) {
-    // One message each; the set is small, as a wait is.
-    const std::vector<model::SeqRange> ranges = replay_.Ranges();
-    model::SeqSet rest;
-    for (auto range = std::next(ranges.begin()); range != ranges.end(); ++range) rest.Add(*range);
-    replay_ = std::move(rest);
-    metrics_.replays.Add();
-    return wire::Encode(model::Replay{instance_, ranges.front()});
-  }
-  return std::nullopt;
+  if (!may_replay(now)) return std::nullopt;
+  const std::optional<model::SeqRange> range = replay_.Next(credits_.batches, now);
+  if (!range.has_value()) return std::nullopt;
+  metrics_.replays.Add();
+  return wire::Encode(model::Replay{instance_, *range});
 }
 
 std::string Receipts::TakeAck() {

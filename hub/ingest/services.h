@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/random.h"
+#include "hub/history/history_writer.h"
 #include "hub/ingest/flight_budget.h"
 #include "hub/ingest/metrics.h"
 #include "hub/ingest/peer_log.h"
@@ -37,6 +38,7 @@ struct Services {
   base::Random& random;
   const PeerLog& log;
   const Metrics& metrics;
+  history::HistoryWriter* history = nullptr;     // null: off
   std::chrono::milliseconds write_limit{60000};  // a peer that takes no message for so long is ended
 };
 

@@ -24,6 +24,8 @@ constexpr minutes kUpstreamAdmissionLimit{5};
 constexpr seconds kRecheckAfter{20}, kRecheckInterval{40};
 constexpr minutes kLimitShown{5};
 constexpr milliseconds kHeldPoll{250};
+// The queue towards the history store is full: no history is taken. Not less, or the credits would go up and down.
+constexpr milliseconds kPressed{1000};
 constexpr seconds kAbortAfter{5};  // a peer that does not take the status
 // The end of a stream is written within that time, or given up; when the hub stops it has less.
 constexpr seconds kEndWriteLimit{30}, kLastWriteLimit{5};
@@ -211,7 +213,7 @@ void Session::GoLive(Admission admission, Now now) {
   services_.metrics.streams.With({ToLabel(kind())}).Add(-1);
   if (capabilities_.delivery) {
     services_.budget.Join();
-    receipts_.emplace(admission.instance, admission.durable, services_.budget.Share(), services_.metrics);
+    receipts_.emplace(admission.instance, admission.durable, CreditsNow(now), services_.history, services_.metrics);
   } else {
     receipts_.emplace(services_.metrics);
   }
@@ -284,8 +286,21 @@ void Session::CheckLive(Now now) {
     if (now.steady - lane_->limited().at >= shown) lane_->ForgetLimit();
   }
   presence_->SetLimited(lane_->limited().what);
-  receipts_->SetCredits(services_.budget.Share());
-  if (receipts_->has_ended_wait(now.steady)) receipts_->Step(now.steady, services_.data.Durable());
+  receipts_->SetCredits(CreditsNow(now));
+  if (!receipts_->has_ended_wait(now.steady)) return;
+  for (const SampleWaits::News& refused : receipts_->Step(now.steady, services_.data.Durable())) {
+    services_.metrics.rejected.Add({"history"}, static_cast<double>(refused.seqs.last - refused.seqs.first + 1));
+    services_.log.Write(log::Level::kWarn, "the history store refused a batch's samples",
+                        {{"cluster", registration_.cluster}, {"seq", refused.seqs.first}, {"reason", refused.why}});
+  }
+}
+
+model::Credits Session::CreditsNow(Now now) {
+  model::Credits credits = services_.budget.Share();
+  if (services_.history == nullptr) return credits;
+  if (!services_.history->HasRoom()) pressed_until_ = now.steady + kPressed;
+  if (now.steady < pressed_until_) credits.batches = 0;
+  return credits;
 }
 
 void Session::End(const absl::Status& status, std::string_view reason, Now now) {
@@ -376,7 +391,8 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
       break;
     case State::kLive:
       at(rechecked_ + kRecheckInterval);
-      at(receipts_->next_due(!writing_since_));
+      at(receipts_->next_due(!writing_since_, now.steady));
+      if (now.steady < pressed_until_) at(pressed_until_);
       if (reading_) at(lane_->next_due());
       if (writing_since_) at(*writing_since_ + services_.write_limit);
       if (!reading_ && now.steady < read_after_) at(read_after_);

@@ -121,6 +121,8 @@ class Session {
   void Recheck(Now now);
   void CheckLimits(Now now);
   void CheckLive(Now now);
+  // What the collector may have in flight; no history while there is no room for it.
+  model::Credits CreditsNow(Now now);
   void End(const absl::Status& status, Now now) { End(status, base::Message(status), now); }
   // `reason` is for people.
   void End(const absl::Status& status, std::string_view reason, Now now);
@@ -170,6 +172,7 @@ class Session {
   std::optional<BatchLane> lane_;
   std::optional<PresenceKeeper> presence_;
   BytePace pace_;
+  base::SteadyTime pressed_until_{};
   base::SteadyTime rechecked_;
   bool verify_due_ = false;
   model::DurablePosition durable_written_;

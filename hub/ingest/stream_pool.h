@@ -99,7 +99,8 @@ class StreamPool final : public LocalStreams {
     CollectorData& data;
     const base::Clock& clock;
     base::Random& random;
-    telemetry::Registry* registry = nullptr;  // null: no metrics
+    telemetry::Registry* registry = nullptr;    // null: no metrics
+    history::HistoryWriter* history = nullptr;  // null: off
   };
 
   StreamPool(const Options& options, const Dependencies& dependencies, const log::Logger& log);

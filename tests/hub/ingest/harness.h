@@ -14,6 +14,7 @@
 #include "common/base/testing/manual_clock.h"
 #include "common/telemetry/registry.h"
 #include "common/wire/messages.h"
+#include "hub/history/testing/fake_history.h"
 #include "hub/ingest/stream_pool.h"
 #include "hub/ingest/testing/fakes.h"
 
@@ -117,11 +118,14 @@ class TestStream {
 
 class TestHub {
  public:
-  explicit TestHub(std::int64_t max_in_flight = std::int64_t{256} << 20, std::size_t max_unregistered = 2000) {
+  explicit TestHub(std::int64_t max_in_flight = std::int64_t{256} << 20, std::size_t max_unregistered = 2000,
+                   bool with_history = false) {
     pool_options_.max_in_flight = max_in_flight;
     pool_options_.max_unregistered = max_unregistered;
-    pool = std::make_unique<StreamPool>(
-        pool_options_, StreamPool::Dependencies{clusters, authenticator, data, clock, random, &registry}, log);
+    pool = std::make_unique<StreamPool>(pool_options_,
+                                        StreamPool::Dependencies{clusters, authenticator, data, clock, random,
+                                                                 &registry, with_history ? &history : nullptr},
+                                        log);
     AddCluster(kCluster);
   }
   ~TestHub() {
@@ -235,11 +239,18 @@ class TestHub {
   FakeClusters clusters;
   FakeAuthenticator authenticator;
   FakeCollectorData data{clock};
+  history::FakeHistoryWriter history{clock};  // of a HistoryHub
   std::unique_ptr<StreamPool> pool;
 
  private:
   StreamPool::Options pool_options_{.hub = "hub-1", .version = "9.9"};
   std::vector<std::unique_ptr<TestStream>> streams_;  // after the pool: they must be gone before it is
+};
+
+// With history, which is durable at once unless told otherwise.
+class HistoryHub : public TestHub {
+ public:
+  HistoryHub() : TestHub(std::int64_t{256} << 20, 2000, true) {}
 };
 
 }  // namespace clusterpulse::ingest

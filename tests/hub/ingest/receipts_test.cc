@@ -21,7 +21,7 @@ TEST_CASE("credits hold against a model, whatever is sent, applied, rejected and
   std::mt19937 random(11);
   const model::Credits credits{4, 1000};
   for (int round = 0; round < 200; ++round) {
-    Receipts receipts("i", {}, credits, kNoMetrics);
+    Receipts receipts("i", {}, credits, nullptr, kNoMetrics);
     struct Sent {
       std::uint64_t seq;
       std::size_t bytes;
@@ -50,7 +50,7 @@ TEST_CASE("credits hold against a model, whatever is sent, applied, rejected and
         if (random() % 4 == 0) {
           receipts.Rejected({"", done.seq, done.bytes}, "no");
         } else {
-          receipts.Applied({"", done.seq, done.bytes}, now, 0ms, 1);
+          receipts.Applied({"", done.seq, done.bytes}, {.at = now, .state = true, .continuity = 1});
         }
       }
       receipts.Step(now, {1, now});
@@ -72,7 +72,7 @@ TEST_CASE("credits hold against a model, whatever is sent, applied, rejected and
 }
 
 TEST_CASE("a reason is cut, and whole characters stay") {
-  Receipts receipts("i", {}, {16, 1000}, kNoMetrics);
+  Receipts receipts("i", {}, {16, 1000}, nullptr, kNoMetrics);
   REQUIRE(receipts.Take(10, false, true));
   std::string reason(511, 'x');
   reason += "\xc3\xa9 and more";
@@ -83,17 +83,17 @@ TEST_CASE("a reason is cut, and whole characters stay") {
 }
 
 TEST_CASE("nothing to tell, nothing due") {
-  Receipts receipts("i", {}, {16, 1000}, kNoMetrics);
+  Receipts receipts("i", {}, {16, 1000}, nullptr, kNoMetrics);
   CHECK(receipts.all_told());
-  CHECK(!receipts.next_due(true).has_value());
+  CHECK(!receipts.next_due(true, SteadyTime{1h}).has_value());
   CHECK(!receipts.NextMessage(SteadyTime{1h}).has_value());
   REQUIRE(receipts.Take(10, false, true));
-  receipts.Applied({"", 1, 10}, SteadyTime{1h}, 2s, 1);
+  receipts.Applied({"", 1, 10}, {.at = SteadyTime{1h}, .state = true, .durable_after = 2s, .continuity = 1});
   CHECK(!receipts.all_told());
-  CHECK(receipts.next_due(false) == SteadyTime{1h} + 2s);
+  CHECK(receipts.next_due(false, SteadyTime{1h}) == SteadyTime{1h} + 2s);
   CHECK(receipts.NextMessage(SteadyTime{1h}).has_value());
   CHECK(receipts.all_told());
-  CHECK(receipts.next_due(true) == SteadyTime{1h} + 2s);
+  CHECK(receipts.next_due(true, SteadyTime{1h}) == SteadyTime{1h} + 2s);
 }
 
 TEST_CASE("shares of the budget") {
