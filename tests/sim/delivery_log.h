@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "common/model/delivery.h"
+#include "common/model/seq_set.h"
+
+namespace clusterpulse::sim {
+
+// One value of one series. `series` is any text that names it, the same in what was made and in what is stored.
+struct Sample {
+  std::string series;
+  std::int64_t time_ms = 0;
+  double value = 0;
+  bool operator==(const Sample&) const = default;
+};
+
+// A batch as its collector numbered it. A value of some series that differs from batch to batch traces what is found at
+// a wrong time to the batch that made it.
+struct Made {
+  std::uint64_t seq = 0;
+  std::int64_t collected_ms = 0;
+  std::vector<std::pair<std::string, double>> samples;  // series, value; all stamped `collected_ms`
+  std::string state;                                    // what readers shall see of it
+};
+
+// What a collector holds at the end, of the numbers it gave.
+struct Kept {
+  std::vector<std::uint64_t> seqs;  // in the spool, or in memory
+  std::vector<model::Gap> gaps;     // with numbers, not yet known to be durable
+};
+
+// What happened on the way of batches, as seen from outside: what each collector made, what it was told, and what it
+// told. The recorder's half of the model checker (model_checker.h); a simulation feeds it, or a test over real
+// processes. Not thread-safe.
+class DeliveryLog {
+ public:
+  struct Instance {
+    std::string cluster;
+    std::vector<Made> made;        // by number
+    model::SeqSet durable;         // what the hub told
+    std::vector<model::Gap> gaps;  // what the collector told the hub, and rejections
+    std::uint64_t seen = 0;        // highest number the hub has acknowledged in any way
+  };
+
+  // REQUIRES: numbers of an instance ascend.
+  void AddMade(const std::string& cluster, const std::string& instance, Made made);
+  void AddDurable(const std::string& instance, const model::DurablePosition& position);
+  void AddSeen(const std::string& instance, std::uint64_t seq);
+  void AddGap(const std::string& instance, const model::Gap& gap);
+
+  const std::map<std::string, Instance>& instances() const { return instances_; }
+  // Who made the cluster's newest batch; empty: nobody.
+  std::string NewestInstance(const std::string& cluster) const;
+  std::uint64_t batches() const { return batches_; }
+
+ private:
+  std::map<std::string, Instance> instances_;
+  std::map<std::string, std::string> newest_;  // cluster -> instance
+  std::uint64_t batches_ = 0;
+};
+
+}  // namespace clusterpulse::sim

@@ -1,0 +1,259 @@
+#include "tests/sim/sim_collector.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "common/base/time_format.h"
+#include "common/wire/messages.h"
+
+namespace clusterpulse::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kStopLimit{7};
+constexpr std::string_view kToken = "s3cret";
+constexpr std::string_view kNode = "n1";
+
+}  // namespace
+
+struct SimCollector::Process final : link::HubTransport::Events {
+  Process(SimCollector& parent, std::uint64_t number)
+      : collector(parent),
+        world(parent.world_),
+        id(number),
+        instance(fmt::format("c{}-{}", parent.index_, number)),
+        outbox({.max_batches = parent.options_.max_batches}, instance, parent.clock_),
+        batcher({.cluster = parent.cluster_, .interval = parent.options_.interval}, MakePorts(), parent.clock_,
+                world.random()),
+        transport(parent.network_, parent.index_, fmt::format("10.0.0.{}:{}", parent.index_ + 1, 4000 + number),
+                  [this] { return collector.preferred_hub_.value_or(world.Below(collector.hubs_)); },
+                  {.on_event = [this] { StepLink(); },
+                   .on_sent = [this](const std::string& bytes) { NoteSent(bytes); },
+                   .on_received = [this](const std::string& bytes) { NoteReceived(bytes); }}),
+        machine(MakeLinkOptions(), MakeCallbacks(), outbox, transport, *this, parent.clock_, world.random(), {},
+                nullptr) {}
+
+  collector::Batcher::Ports MakePorts() {
+    return {.is_current = [] { return true; },
+            .is_connected =
+                [this] {
+                  const link::LinkState state = machine.status().state;
+                  return state == link::LinkState::kStreaming || state == link::LinkState::kWaiting;
+                },
+            .is_pending = [this] { return outbox.IsNewestPending(); },
+            .observe = [this](bool full) { return Observe(full); },
+            .deliver = [this](model::Batch batch, bool full) { Deliver(std::move(batch), full); }};
+  }
+  link::LinkOptions MakeLinkOptions() const {
+    link::LinkOptions options;
+    options.address = "hub:9443";
+    options.cluster = collector.cluster_;
+    options.version = "sim";
+    options.token = [] { return std::string(kToken); };
+    return options;
+  }
+  link::LinkCallbacks MakeCallbacks() {
+    return {.on_full_batch =
+                [this] {
+                  batcher.Connected();
+                  WakeBatcher(world.now());
+                },
+            .on_config = [](const model::CollectorConfig&) { return std::vector<std::string>(); },
+            .heartbeat = [this] { return model::Heartbeat{.interval = collector.options_.interval}; }};
+  }
+
+  observe::Observation Observe(bool) {
+    const double value = static_cast<double>(++collector.made_);
+    observe::Observation observation;
+    observation.is_complete = true;
+    observation.snapshot.nodes.emplace();
+    observation.snapshot.nodes->push_back(
+        {.name = std::string(kNode), .status = model::NodeStatus::kReady, .cpu_capacity = value});
+    observation.snapshot.counts = model::ClusterCounts{.nodes = 1, .nodes_ready = 1, .cpu_capacity = value};
+    return observation;
+  }
+
+  void Deliver(model::Batch batch, bool full) {
+    const double value = batch.snapshot.nodes->front().cpu_capacity;
+    Made made{.collected_ms = base::UnixMillis(batch.collected_at),
+              .samples = {{"cpu", value}},
+              .state = fmt::format("{}", value)};
+    made.seq = outbox.Add(std::move(batch), full);
+    world.Log("collector {} makes {} of {}: {}{}", collector.index_, made.seq, instance, value, full ? ", full" : "");
+    collector.log_.AddMade(collector.cluster_, instance, std::move(made));
+    WakeLink(world.now());
+  }
+
+  void NoteSent(const std::string& bytes) {
+    const auto decoded = wire::DecodeEnvelope(bytes);
+    if (!decoded.ok()) return;
+    const auto note = [this](const std::vector<model::Gap>& gaps) {
+      for (const model::Gap& gap : gaps) collector.log_.AddGap(instance, gap);
+    };
+    if (const auto* const registration = std::get_if<model::Registration>(&*decoded)) {
+      note(registration->gaps);
+      world.Log("collector {} registers: holds {}..{}, durable to {}", collector.index_, registration->held.first,
+                registration->held.last, registration->durable_low);
+    } else if (const auto* const heartbeat = std::get_if<model::Heartbeat>(&*decoded)) {
+      note(heartbeat->gaps);
+    } else if (const auto* const head = std::get_if<wire::BatchHead>(&*decoded)) {
+      world.Log("collector {} sends {}{}", collector.index_, head->batch.seq, head->batch.history_only ? "h" : "");
+    }
+  }
+
+  void NoteReceived(const std::string& bytes) {
+    const auto decoded = wire::DecodeFromHub(bytes);
+    if (!decoded.ok()) return;
+    DeliveryLog& log = collector.log_;
+    if (const auto* const welcome = std::get_if<model::Welcome>(&*decoded)) {
+      world.Log("collector {} is welcomed by {}: epoch {}, durable {}", collector.index_, welcome->hub, welcome->epoch,
+                Text(welcome->durable));
+      log.AddDurable(instance, welcome->durable);
+    } else if (const auto* const ack = std::get_if<model::DeliveryAck>(&*decoded)) {
+      log.AddDurable(instance, ack->durable);
+      if (!ack->applied.empty()) log.AddSeen(instance, ack->applied.back().last);
+      for (const model::Rejection& rejection : ack->rejected) {
+        log.AddGap(instance, {.seqs = {rejection.seq, rejection.seq}, .cause = model::GapCause::kRejected});
+        world.Log("collector {} is told that {} is rejected: {}", collector.index_, rejection.seq, rejection.reason);
+      }
+      world.Log("collector {} is told: applied {}, durable {}", collector.index_, Text(ack->applied),
+                Text(ack->durable));
+    } else if (const auto* const replay = std::get_if<model::Replay>(&*decoded)) {
+      world.Log("collector {} is asked for {}..{} again", collector.index_, replay->range.first, replay->range.last);
+    }
+  }
+
+  static std::string Text(const std::vector<model::SeqRange>& ranges) {
+    std::string text;
+    for (const model::SeqRange& range : ranges) {
+      fmt::format_to(std::back_inserter(text), "{}{}..{}", text.empty() ? "" : " ", range.first, range.last);
+    }
+    return text;
+  }
+  static std::string Text(const model::DurablePosition& position) {
+    return fmt::format("{}{}{}", position.low, position.ranges.empty() ? "" : " ", Text(position.ranges));
+  }
+
+  void OnWritten() override { machine.OnWritten(); }
+  void OnMessage(std::string bytes) override { machine.OnMessage(bytes); }
+  void OnClosed(absl::Status status) override { machine.OnClosed(status); }
+
+  void StepLink() {
+    const base::SteadyTime next = machine.Step();
+    if (machine.status().state == link::LinkState::kStopped) {
+      WakeEnd();
+    } else {
+      WakeLink(collector.clock_.ToWorld(next));
+    }
+  }
+  // Wakes that are too early find nothing to do; one for each time there ever was would be too many.
+  void WakeLink(base::SteadyTime at) {
+    at = std::max(at, world.now());
+    if (at >= link_wake) return;
+    link_wake = at;
+    Wake(at, [](Process& process, base::SteadyTime due) {
+      if (process.link_wake != due) return;
+      process.link_wake = base::SteadyTime::max();
+      process.StepLink();
+    });
+  }
+  void WakeBatcher(base::SteadyTime at) {
+    at = std::max(at, world.now());
+    if (at >= batcher_wake) return;
+    batcher_wake = at;
+    Wake(at, [](Process& process, base::SteadyTime due) {
+      if (process.batcher_wake != due) return;
+      process.batcher_wake = base::SteadyTime::max();
+      if (process.is_quiet) return;
+      process.WakeBatcher(process.collector.clock_.ToWorld(process.batcher.Step()));
+    });
+  }
+  void WakeEnd() {
+    Wake(world.now(), [](Process& process, base::SteadyTime) { process.collector.Kill(false); });
+  }
+  template <typename F>
+  void Wake(base::SteadyTime at, F action) {
+    if (at == base::SteadyTime::max()) return;
+    world.At(at, [&c = collector, number = id, at, action] {
+      if (c.process_ != nullptr && c.process_->id == number) action(*c.process_, at);
+    });
+  }
+
+  SimCollector& collector;
+  World& world;
+  const std::uint64_t id;
+  const std::string instance;
+  link::Outbox outbox;
+  collector::Batcher batcher;
+  CollectorTransport transport;
+  link::LinkMachine machine;
+  bool is_quiet = false;  // makes nothing more
+  base::SteadyTime link_wake = base::SteadyTime::max(), batcher_wake = base::SteadyTime::max();
+};
+
+SimCollector::SimCollector(World& world, Network& network, DeliveryLog& log, std::size_t index, std::size_t hubs,
+                           Options options)
+    : world_(world),
+      network_(network),
+      log_(log),
+      index_(index),
+      hubs_(hubs),
+      options_(options),
+      cluster_(fmt::format("cluster-{}", index)),
+      clock_(world, {}, std::chrono::hours(100 + 7 * index)) {}
+
+SimCollector::~SimCollector() = default;
+
+void SimCollector::Start() {
+  if (process_ != nullptr) return;
+  process_ = std::make_unique<Process>(*this, ++processes_);
+  world_.Log("collector {} starts as {}", index_, process_->instance);
+  process_->WakeLink(world_.now());
+  process_->WakeBatcher(world_.now());
+}
+
+void SimCollector::Kill(bool silent) {
+  if (process_ == nullptr) return;
+  world_.Log("collector {} is gone{}", index_, silent ? " with its host" : "");
+  if (fault_.empty()) fault_ = process_->transport.fault();
+  process_->transport.Die(silent);
+  process_.reset();
+}
+
+void SimCollector::Stop() {
+  if (process_ == nullptr || process_->is_quiet) return;
+  world_.Log("collector {} stops", index_);
+  process_->is_quiet = true;
+  process_->machine.Stop(std::chrono::duration_cast<milliseconds>(kStopLimit) - seconds(1));
+  process_->WakeLink(world_.now());
+  world_.After(kStopLimit, [this, number = process_->id] {
+    if (process_ != nullptr && process_->id == number) Kill(false);
+  });
+}
+
+void SimCollector::News() {
+  if (process_ == nullptr || process_->is_quiet) return;
+  process_->batcher.News();
+  process_->WakeBatcher(world_.now());
+}
+
+std::optional<std::pair<std::string, Kept>> SimCollector::Describe() const {
+  if (process_ == nullptr) return std::nullopt;
+  Kept kept;
+  model::Registration registration;
+  process_->outbox.Describe(registration);
+  for (std::uint64_t seq = registration.held.first; seq > 0 && seq <= registration.held.last; ++seq) {
+    kept.seqs.push_back(seq);
+  }
+  for (const link::LostBatches& lost : process_->outbox.lost()) {
+    kept.gaps.push_back({.seqs = lost.seqs, .from = lost.from, .to = lost.to});
+  }
+  return std::pair(process_->instance, std::move(kept));
+}
+
+bool SimCollector::is_settled() const { return process_ != nullptr && process_->outbox.stats().batches == 0; }
+
+}  // namespace clusterpulse::sim

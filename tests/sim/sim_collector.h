@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "collector/app/batcher.h"
+#include "collector/link/link_machine.h"
+#include "collector/link/outbox.h"
+#include "tests/sim/delivery_log.h"
+#include "tests/sim/network.h"
+#include "tests/sim/world.h"
+
+namespace clusterpulse::sim {
+
+// One collector: the real Batcher, Outbox and LinkMachine, the latter driven as HubLink's loop does. Its cluster is one
+// node whose CPU is another number in each batch, so that every sample can be traced to the batch that made it.
+// Everything it makes, and what the hub tells it, goes into the log.
+class SimCollector {
+ public:
+  struct Options {
+    std::chrono::seconds interval{30};
+    std::size_t max_batches = 10;
+  };
+  SimCollector(World& world, Network& network, DeliveryLog& log, std::size_t index, std::size_t hubs, Options options);
+  ~SimCollector();
+
+  void Start();
+  void Kill(bool silent);
+  // SIGTERM: gone once the link has ended, at the latest after seven seconds.
+  void Stop();
+  bool is_up() const { return process_ != nullptr; }
+
+  HostClock& clock() { return clock_; }
+  const std::string& cluster() const { return cluster_; }
+  // Which hub the next connect goes to; nullopt: any.
+  void PreferHub(std::optional<std::size_t> hub) { preferred_hub_ = hub; }
+  // Something in its cluster changed: an early batch is due.
+  void News();
+  // The instance and what it holds, for the account; nullopt: no process lives.
+  std::optional<std::pair<std::string, Kept>> Describe() const;
+  // All it made is known to be durable, or given up.
+  bool is_settled() const;
+  // A rule of HubTransport that was broken; empty: none.
+  const std::string& fault() const { return fault_; }
+
+ private:
+  struct Process;
+
+  World& world_;
+  Network& network_;
+  DeliveryLog& log_;
+  const std::size_t index_, hubs_;
+  const Options options_;
+  const std::string cluster_;
+  HostClock clock_;
+  std::optional<std::size_t> preferred_hub_;
+  std::uint64_t processes_ = 0, made_ = 0;
+  std::string fault_;
+  std::unique_ptr<Process> process_;
+};
+
+}  // namespace clusterpulse::sim

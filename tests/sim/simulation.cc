@@ -1,0 +1,316 @@
+#include "tests/sim/simulation.h"
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "hub/ingest/testing/fakes.h"
+#include "hub/store/collector_documents.h"
+#include "hub/store/keys.h"
+#include "tests/sim/delivery_log.h"
+#include "tests/sim/model_checker.h"
+#include "tests/sim/network.h"
+#include "tests/sim/redis_model.h"
+#include "tests/sim/sim_collector.h"
+#include "tests/sim/sim_hub.h"
+#include "tests/sim/world.h"
+
+namespace clusterpulse::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+// More within one virtual second is a loop that makes no progress.
+constexpr std::uint64_t kMostActionsASecond = 200'000;
+constexpr minutes kSettleLimit{20};
+constexpr seconds kLook{5};
+
+class Simulation {
+ public:
+  explicit Simulation(const Options& options)
+      : options_(options),
+        world_(options.seed, options.verbose),
+        shape_{.collectors = 1 + world_.Below(3),
+               .hubs = 1 + world_.Below(2),
+               .length = world_.Between(minutes(5), minutes(25)),
+               .between_faults = world_.Between(seconds(10), minutes(4)),
+               .max_batches = 1 + world_.Below(30)},
+        network_(world_, shape_.collectors, shape_.hubs),
+        redis_(world_) {
+    for (std::size_t i = 0; i < shape_.hubs; ++i) {
+      hubs_.push_back(std::make_unique<SimHub>(SimHub::Shared{world_, network_, redis_, clusters_, authenticator_}, i));
+    }
+    for (std::size_t i = 0; i < shape_.collectors; ++i) {
+      collectors_.push_back(std::make_unique<SimCollector>(
+          world_, network_, log_, i, shape_.hubs,
+          SimCollector::Options{.interval = seconds(30), .max_batches = shape_.max_batches}));
+      const std::string& cluster = collectors_.back()->cluster();
+      clusters_.Put(cluster, {.uid = "uid-" + cluster, .config = {.interval = seconds(30), .hash = "h1"}});
+      authenticator_.Put(cluster, "s3cret");
+    }
+  }
+
+  Result Run() {
+    for (const auto& hub : hubs_) hub->Start();
+    for (const auto& collector : collectors_) {
+      world_.After(world_.Between(seconds(0), seconds(10)), [&c = *collector] { c.Start(); });
+    }
+    ScheduleFault();
+    Pass(shape_.length);
+    Heal();
+    Settle();
+    return Finish();
+  }
+
+ private:
+  struct Shape {
+    std::size_t collectors, hubs;
+    Duration length, between_faults;
+    std::size_t max_batches;
+  };
+
+  // False: stuck.
+  bool Pass(Duration time) {
+    for (const base::SteadyTime until = world_.now() + time; world_.now() < until && failures_.empty();) {
+      if (!world_.RunUntil(std::min(until, world_.now() + Duration(seconds(1))), kMostActionsASecond)) {
+        failures_.push_back("stuck: too many actions within a second");
+      }
+    }
+    return failures_.empty();
+  }
+
+  // --- faults ---
+
+  SimHub& AnyHub() { return *hubs_[world_.Below(hubs_.size())]; }
+  SimCollector& AnyCollector() { return *collectors_[world_.Below(collectors_.size())]; }
+  void Fault(std::string_view what) {
+    ++faults_;
+    world_.Log("--- {}", what);
+  }
+  // Undone by Heal too, which comes first if the time is over.
+  void Later(Duration least, Duration most, std::function<void()> undo) {
+    world_.After(world_.Between(least, most), [this, undo = std::move(undo)] {
+      if (!is_healed_) undo();
+    });
+  }
+
+  void ScheduleFault() {
+    world_.After(world_.Delay(shape_.between_faults), [this] {
+      if (is_healed_) return;
+      OneFault();
+      if (world_.Chance(0.3)) OneFault();  // pairs
+      ScheduleFault();
+    });
+  }
+
+  void OneFault() {
+    switch (world_.Below(15)) {
+      case 0: {
+        SimHub& hub = AnyHub();
+        Fault("a hub dies");
+        hub.Kill(world_.Chance(0.3));
+        return Later(milliseconds(100), seconds(90), [&hub] { hub.Start(); });
+      }
+      case 1: {
+        SimHub& hub = AnyHub();
+        Fault("a hub is stopped");
+        hub.Stop();
+        return Later(seconds(6), seconds(60), [&hub] { hub.Start(); });
+      }
+      case 2: {
+        SimCollector& collector = AnyCollector();
+        Fault("a collector dies");
+        collector.Kill(world_.Chance(0.3));
+        return Later(milliseconds(100), minutes(4), [&collector] { collector.Start(); });
+      }
+      case 3: {
+        SimCollector& collector = AnyCollector();
+        Fault("a collector is stopped");
+        collector.Stop();
+        return Later(seconds(8), minutes(4), [&collector] { collector.Start(); });
+      }
+      case 4:
+      case 5: {
+        Fault("streams are reset");
+        for (const auto& connection : network_.Find([](const Connection&) { return true; })) {
+          if (world_.Chance(0.7)) connection->Reset();
+        }
+        return;
+      }
+      case 6:
+      case 7:
+        return CutWays();
+      case 8: {
+        Fault("redis dies");
+        redis_.Crash(world_.Chance(0.3) ? Duration() : world_.Between(seconds(0), seconds(2)));
+        return Later(milliseconds(50), world_.Chance(0.5) ? seconds(3) : seconds(90), [this] { redis_.Start(); });
+      }
+      case 9: {
+        Fault("redis hangs");
+        redis_.SetFrozen(true);
+        return Later(milliseconds(500), seconds(40), [this] { redis_.SetFrozen(false); });
+      }
+      case 10: {
+        SimHub& hub = AnyHub();
+        Fault("a hub is cut off from redis");
+        hub.SetStoreCut(true);
+        return Later(milliseconds(500), seconds(120), [&hub] { hub.SetStoreCut(false); });
+      }
+      case 11: {
+        Fault("connections to redis break");
+        SimHub& hub = AnyHub();
+        hub.SetStoreBreaks(5 + world_.Below(300));
+        return Later(seconds(5), minutes(3), [&hub] { hub.SetStoreBreaks(0); });
+      }
+      case 12: {
+        Fault("redis is slow");
+        SimHub& hub = AnyHub();
+        hub.SetStoreSlow(world_.Between(milliseconds(20), seconds(2)));
+        return Later(seconds(5), minutes(2), [&hub] { hub.SetStoreSlow(std::chrono::microseconds(200)); });
+      }
+      case 13: {
+        Fault("the network is slow");
+        network_.SetLatency(world_.Between(milliseconds(20), seconds(3)));
+        return Later(seconds(5), minutes(2), [this] { network_.SetLatency(milliseconds(1)); });
+      }
+      default:
+        return StepClock();
+    }
+  }
+
+  void CutWays() {
+    const bool to_hub = world_.Chance(0.7), to_collector = !to_hub || world_.Chance(0.7);
+    const std::uint64_t which = world_.Below(3);  // one collector, one hub, one way
+    const std::size_t collector = world_.Below(collectors_.size()), hub = world_.Below(hubs_.size());
+    Fault(fmt::format("ways are cut{}{}", to_hub ? ", to the hub" : "", to_collector ? ", to the collector" : ""));
+    for (std::size_t c = 0; c < collectors_.size(); ++c) {
+      for (std::size_t h = 0; h < hubs_.size(); ++h) {
+        const bool is_meant = which == 0 ? c == collector : which == 1 ? h == hub : c == collector && h == hub;
+        if (!is_meant) continue;
+        network_.SetCut(c, h, to_hub, to_collector);
+        const bool flaps = world_.Chance(0.3);
+        Later(milliseconds(200), flaps ? seconds(3) : seconds(180), [this, c, h, flaps, to_hub, to_collector] {
+          network_.SetCut(c, h, false, false);
+          if (!flaps) return;
+          Later(milliseconds(200), seconds(3), [this, c, h, to_hub, to_collector] {
+            network_.SetCut(c, h, to_hub, to_collector);
+            Later(milliseconds(200), seconds(60), [this, c, h] { network_.SetCut(c, h, false, false); });
+          });
+        });
+      }
+    }
+  }
+
+  void StepClock() {
+    const Duration by = world_.Chance(0.5) ? std::chrono::hours(1) : -std::chrono::hours(1);
+    Fault(fmt::format("a clock is stepped by {} h", by / std::chrono::hours(1)));
+    HostClock& clock = world_.Chance(0.5) ? AnyHub().clock() : AnyCollector().clock();
+    clock.Step(by);
+    if (world_.Chance(0.5)) Later(seconds(1), minutes(5), [&clock] { clock.Correct(); });
+  }
+
+  // --- the end ---
+
+  void Heal() {
+    is_healed_ = true;
+    world_.Log("--- all is healed");
+    redis_.Start();
+    redis_.SetFrozen(false);
+    network_.SetLatency(milliseconds(1));
+    for (std::size_t c = 0; c < collectors_.size(); ++c) {
+      for (std::size_t h = 0; h < hubs_.size(); ++h) network_.SetCut(c, h, false, false);
+    }
+    for (const auto& hub : hubs_) {
+      hub->SetStoreCut(false);
+      hub->SetStoreBreaks(0);
+      hub->SetStoreSlow(std::chrono::microseconds(200));
+    }
+    StartAll();
+  }
+
+  // Also what is stopping and will be gone in a moment.
+  void StartAll() {
+    for (const auto& hub : hubs_) hub->Start();
+    for (const auto& collector : collectors_) collector->Start();
+  }
+
+  void Settle() {
+    const base::SteadyTime limit = world_.now() + Duration(kSettleLimit);
+    std::vector<Violation> violations;
+    while (world_.now() < limit && Pass(kLook)) {
+      StartAll();
+      const bool is_settled = std::all_of(collectors_.begin(), collectors_.end(),
+                                          [](const auto& collector) { return collector->is_settled(); });
+      if (!is_settled) continue;
+      violations = Check(log_, Account(), {.is_settled = true, .has_ledger = false});
+      if (violations.empty()) return;
+    }
+    if (!failures_.empty()) return;
+    violations = Check(log_, Account(), {.is_settled = true, .has_ledger = false});
+    for (const Violation& violation : violations) {
+      failures_.push_back(fmt::format("{}: {}", ToString(violation.breach), violation.text));
+    }
+  }
+
+  Contents Account() const {
+    Contents contents;
+    for (const auto& collector : collectors_) {
+      Stored& stored = contents.clusters[collector->cluster()];
+      stored.state = ReadState(collector->cluster());
+      if (const auto kept = collector->Describe()) contents.kept.insert(*kept);
+    }
+    return contents;
+  }
+
+  std::string ReadState(const std::string& cluster) const {
+    const RedisModel::Value* const node = redis_.Find(store::keys::Node(cluster, "n1"));
+    if (node == nullptr) return {};
+    constexpr std::string_view kName = "\"cpu_capacity\":";
+    const std::string& text = std::get<RedisModel::Value::Hash>(node->data).at("current");
+    const std::size_t at = text.find(kName);
+    double value = 0;
+    if (at != std::string::npos) std::from_chars(text.data() + at + kName.size(), text.data() + text.size(), value);
+    return fmt::format("{}", value);
+  }
+
+  Result Finish() {
+    for (const auto& collector : collectors_) {
+      collector->Kill(false);
+      if (!collector->fault().empty()) failures_.push_back("HubTransport: " + collector->fault());
+    }
+    for (const std::string& failure : failures_) world_.Log("failure: {}", failure);
+    return {.seed = options_.seed,
+            .log_hash = world_.log_hash(),
+            .failures = failures_,
+            .batches = log_.batches(),
+            .faults = faults_,
+            .actions = world_.actions(),
+            .virtual_seconds = std::chrono::duration<double>(world_.age()).count()};
+  }
+
+  const Options options_;
+  World world_;
+  const Shape shape_;
+  DeliveryLog log_;
+  ingest::FakeClusters clusters_;
+  ingest::FakeAuthenticator authenticator_;
+  Network network_;
+  RedisModel redis_;
+  std::vector<std::unique_ptr<SimHub>> hubs_;
+  std::vector<std::unique_ptr<SimCollector>> collectors_;
+  bool is_healed_ = false;
+  std::uint64_t faults_ = 0;
+  std::vector<std::string> failures_;
+};
+
+}  // namespace
+
+Result Run(const Options& options) { return Simulation(options).Run(); }
+
+}  // namespace clusterpulse::sim
