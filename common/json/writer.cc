@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/base/utf8.h"
+
 namespace clusterpulse::json {
 namespace {
 
@@ -31,27 +33,6 @@ bool ArePlain(const char* bytes) {
   return (found & (kEach * 0x80)) == 0;
 }
 
-// Length of the valid UTF-8 sequence that starts at text[i], or 0.
-std::size_t SequenceLength(std::string_view text, std::size_t i) {
-  const auto at = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
-  const auto tail = [&](std::size_t k) { return k < text.size() && (at(k) & 0xC0) == 0x80; };
-  const unsigned char c = at(i);
-  if (c >= 0xC2 && c <= 0xDF) return tail(i + 1) ? 2 : 0;
-  if (c >= 0xE0 && c <= 0xEF) {
-    if (!tail(i + 1) || !tail(i + 2)) return 0;
-    if (c == 0xE0 && at(i + 1) < 0xA0) return 0;  // overlong
-    if (c == 0xED && at(i + 1) > 0x9F) return 0;  // surrogate
-    return 3;
-  }
-  if (c >= 0xF0 && c <= 0xF4) {
-    if (!tail(i + 1) || !tail(i + 2) || !tail(i + 3)) return 0;
-    if (c == 0xF0 && at(i + 1) < 0x90) return 0;
-    if (c == 0xF4 && at(i + 1) > 0x8F) return 0;
-    return 4;
-  }
-  return 0;
-}
-
 }  // namespace
 
 void AppendEscaped(std::string& out, std::string_view text) {
@@ -64,7 +45,7 @@ void AppendEscaped(std::string& out, std::string_view text) {
     const auto c = static_cast<unsigned char>(text[i]);
     std::size_t length = 1;
     if (c >= 0x80) {
-      length = SequenceLength(text, i);
+      length = base::Utf8SequenceLength(text, i);
       const bool line_separator =
           length == 3 && c == 0xE2 && text[i + 1] == '\x80' && (text[i + 2] == '\xA8' || text[i + 2] == '\xA9');
       if (length > 0 && !line_separator) {
