@@ -1,0 +1,599 @@
+#include "hub/history/victoria_metrics_writer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/printable.h"
+#include "common/base/status.h"
+#include "common/json/buffer.h"
+
+namespace clusterpulse::history {
+namespace {
+
+using std::chrono::milliseconds;
+using Look = DurabilityWatch::Look;
+using State = Ticket::State;
+
+constexpr std::string_view kImport = "/api/v1/import/prometheus";
+// Large enough that compressing it pays, small enough that what one refusal costs is little.
+constexpr std::size_t kPieceText = std::size_t{256} << 10;
+// What a piece needs beside its bytes: itself, its parcel and ticket.
+constexpr std::size_t kPieceOverhead = 256;
+// Memory for lines that is kept between two batches.
+constexpr std::size_t kKeptLines = std::size_t{1} << 20;
+constexpr std::size_t kKeptWorkbenches = 8;
+// After which time without a look one is needed before something is sent: the server may have been started anew.
+constexpr milliseconds kFreshLook{10000};
+// How often a server that tells no start is asked for it again.
+constexpr milliseconds kIdleLook{60000};
+// Shorter failures are nobody's business.
+constexpr milliseconds kLasting{10000};
+// How long cancelled requests need to end.
+constexpr milliseconds kCancel{500};
+constexpr std::size_t kReasonBytes = 300;
+
+class CountingSink final : public SampleSink {
+ public:
+  void Labels(std::string_view, std::string_view, std::string_view) override {}
+  void Sample(const MetricName&, Number) override { ++count_; }
+  void Ambiguous(std::string_view) override {}
+  std::size_t count() const { return count_; }
+
+ private:
+  std::size_t count_ = 0;
+};
+
+std::shared_ptr<const Ticket> Settled(Ticket::Outcome outcome) {
+  auto ticket = std::make_shared<Ticket>();
+  ticket->Settle(std::move(outcome));
+  return ticket;
+}
+
+// The end of the lines that fit into `most` bytes: at least one.
+std::size_t EndOfLines(std::string_view lines, std::size_t most) {
+  if (lines.size() <= most) return lines.size();
+  const std::size_t last = lines.rfind('\n', most - 1);
+  return (last != std::string_view::npos ? last : lines.find('\n')) + 1;
+}
+
+bool IsWorse(State a, State b) {
+  const auto rank = [](State state) { return state == State::kRefused ? 2 : state == State::kDropped ? 1 : 0; };
+  return rank(a) > rank(b);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<VictoriaMetricsWriter>> VictoriaMetricsWriter::Create(Options options,
+                                                                                     const base::Clock& clock,
+                                                                                     base::Random& random,
+                                                                                     log::Logger log) {
+  ASSIGN_OR_RETURN(std::unique_ptr<VmClient> client, VmClient::Create(options.server, log));
+  return std::unique_ptr<VictoriaMetricsWriter>(
+      new VictoriaMetricsWriter(std::move(options), std::move(client), clock, random, std::move(log)));
+}
+
+VictoriaMetricsWriter::VictoriaMetricsWriter(Options options, std::unique_ptr<VmClient> client,
+                                             const base::Clock& clock, base::Random& random, log::Logger log)
+    : options_(std::move(options)),
+      client_(std::move(client)),
+      clock_(clock),
+      random_(random),
+      log_(std::move(log)),
+      metrics_(Metrics::Make(options_.registry)),
+      watch_(options_.durable_after) {
+  if (options_.registry != nullptr) {
+    collector_ = options_.registry->AddCollector([this] { Collect(); });
+  }
+}
+
+VictoriaMetricsWriter::~VictoriaMetricsWriter() {
+  if (options_.registry != nullptr) options_.registry->RemoveCollector(collector_);
+  GiveUp();
+}
+
+std::size_t VictoriaMetricsWriter::Piece::bytes() const { return gzip.capacity() + kPieceOverhead; }
+
+// ---------------------------------------------------------------------------------------------------- the port
+
+std::shared_ptr<const Ticket> VictoriaMetricsWriter::Write(const model::Batch& batch) {
+  std::string_view reason;
+  {
+    base::MutexLock lock(mu_);
+    if (stopping_) {
+      reason = "stopped";
+    } else if (held_bytes_ >= options_.queue_bytes) {
+      reason = "full";
+    }
+  }
+  if (!reason.empty()) {
+    CountingSink samples;
+    ForEachSample(batch, samples);
+    metrics_.dropped.Add({reason}, static_cast<double>(samples.count()));
+    return Settled({.state = State::kDropped});
+  }
+
+  std::unique_ptr<Workbench> workbench = TakeWorkbench();
+  const auto now_ms = std::chrono::floor<milliseconds>(clock_.Now().time_since_epoch()).count();
+  LineEncoder encoder(workbench->lines, StampOf(batch), now_ms);
+  ForEachSample(batch, encoder);
+  if (encoder.refused() > 0) CountRefused(encoder);
+  if (encoder.written() == 0) {
+    GiveBack(std::move(workbench));
+    if (encoder.refused() > 0) return Settled({.state = State::kRefused, .why = Explain(encoder)});
+    return Settled({.state = State::kAccepted, .continuity = Durable().continuity});
+  }
+  auto parcel = std::make_shared<Parcel>();
+  parcel->ticket = std::make_shared<Ticket>();
+  Pieces pieces = Pack(workbench->lines.view(), workbench->gzip, parcel);
+  GiveBack(std::move(workbench));
+  return Enqueue(std::move(pieces), *parcel);
+}
+
+std::shared_ptr<const Ticket> VictoriaMetricsWriter::Enqueue(Pieces pieces, Parcel& parcel) {
+  std::size_t bytes = 0, samples = 0;
+  for (const Piece& piece : pieces) {
+    bytes += piece.bytes();
+    samples += piece.samples;
+  }
+  const base::SteadyTime now = clock_.Steady();
+  std::string_view reason;
+  {
+    base::MutexLock lock(mu_);
+    parcel.open_pieces = pieces.size();
+    if (stopping_) {
+      reason = "stopped";
+    } else if (held_bytes_ + bytes > options_.queue_bytes) {
+      reason = "full";
+    } else {
+      held_bytes_ += bytes;
+      const bool was_idle = queue_.empty();
+      for (Piece& piece : pieces) {
+        piece.queued_at = now;
+        queued_text_ += piece.text_bytes;
+        queue_.push_back(std::move(piece));
+      }
+      if (was_idle || queued_text_ >= options_.body_bytes) changed_.NotifyAll();
+    }
+  }
+  if (!reason.empty()) {
+    metrics_.dropped.Add({reason}, static_cast<double>(samples));
+    parcel.ticket->Settle({.state = State::kDropped});
+  }
+  return parcel.ticket;
+}
+
+VictoriaMetricsWriter::Pieces VictoriaMetricsWriter::Pack(std::string_view lines, Gzip& gzip,
+                                                          const std::shared_ptr<Parcel>& parcel) {
+  Pieces pieces;
+  while (!lines.empty()) {
+    const std::string_view text = lines.substr(0, EndOfLines(lines, kPieceText));
+    lines.remove_prefix(text.size());
+    pieces.push_back({.gzip = gzip.Compress(text),
+                      .text_bytes = text.size(),
+                      .samples = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')),
+                      .parcel = parcel});
+  }
+  return pieces;
+}
+
+model::DurableMark VictoriaMetricsWriter::Durable() const {
+  base::MutexLock lock(mu_);
+  return watch_.mark();
+}
+
+bool VictoriaMetricsWriter::HasRoom() const {
+  base::MutexLock lock(mu_);
+  return !stopping_ && status_.ok() && held_bytes_ < options_.queue_bytes / 2;
+}
+
+absl::Status VictoriaMetricsWriter::Status() const {
+  base::MutexLock lock(mu_);
+  return status_;
+}
+
+std::unique_ptr<VictoriaMetricsWriter::Workbench> VictoriaMetricsWriter::TakeWorkbench() {
+  {
+    base::MutexLock lock(mu_);
+    if (!workbenches_.empty()) {
+      auto workbench = std::move(workbenches_.back());
+      workbenches_.pop_back();
+      return workbench;
+    }
+  }
+  return std::make_unique<Workbench>();
+}
+
+void VictoriaMetricsWriter::GiveBack(std::unique_ptr<Workbench> workbench) {
+  workbench->lines.Clear(kKeptLines);
+  base::MutexLock lock(mu_);
+  if (workbenches_.size() < kKeptWorkbenches) workbenches_.push_back(std::move(workbench));
+}
+
+std::string VictoriaMetricsWriter::Explain(const LineEncoder& encoder) {
+  for (const Refusal kind : kRefusals) {
+    if (encoder.refused(kind) == 0) continue;
+    return fmt::format("none of its {} samples can be stored: {} of {}", encoder.refused(), ToString(kind),
+                       encoder.example(kind));
+  }
+  return "";
+}
+
+void VictoriaMetricsWriter::CountRefused(const LineEncoder& encoder) {
+  for (const Refusal kind : kRefusals) {
+    if (encoder.refused(kind) == 0) continue;
+    metrics_.refused.Add({ToString(kind)}, static_cast<double>(encoder.refused(kind)));
+    {
+      base::MutexLock lock(mu_);
+      if (std::exchange(warned_refused_[static_cast<std::size_t>(kind)], true)) continue;
+    }
+    log_.Warn("samples that can never be stored are left out; further ones are only counted",
+              {{"kind", ToString(kind)}, {"example", encoder.example(kind)}});
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- lifecycle
+
+absl::Status VictoriaMetricsWriter::Start() {
+  {
+    base::MutexLock lock(mu_);
+    started_ = true;
+  }
+  threads_.Start(options_.senders, "history-send", [this] { Send(); });
+  threads_.Start(1, "history-watch", [this] { Watch(); });
+  return absl::OkStatus();
+}
+
+bool VictoriaMetricsWriter::Stop(milliseconds limit) {
+  {
+    base::MutexLock lock(mu_);
+    stopping_ = true;
+    if (!started_) DropQueueLocked();
+    changed_.NotifyAll();
+  }
+  if (limit <= limit.zero()) return threads_.Join(milliseconds::zero());
+  const milliseconds cancel = std::min(kCancel, limit / 2);
+  if (threads_.Join(limit - cancel)) return true;
+  GiveUp();
+  return threads_.Join(cancel);
+}
+
+void VictoriaMetricsWriter::GiveUp() {
+  {
+    base::MutexLock lock(mu_);
+    stopping_ = gave_up_ = true;
+    DropQueueLocked();
+    changed_.NotifyAll();
+  }
+  give_up_.RequestStop();
+}
+
+void VictoriaMetricsWriter::DropQueueLocked() {
+  for (const Piece& piece : queue_) {
+    metrics_.dropped.Add({"stopped"}, static_cast<double>(piece.samples));
+    SettleLocked(piece, {.state = State::kDropped});
+  }
+  queue_.clear();
+  queued_text_ = 0;
+}
+
+// ---------------------------------------------------------------------------------------------------- sending
+
+void VictoriaMetricsWriter::Send() {
+  while (std::optional<Pieces> body = TakeBody()) {
+    const base::SteadyTime oldest = body->front().queued_at;
+    Deliver(*std::move(body));
+    base::MutexLock lock(mu_);
+    under_way_.erase(under_way_.find(oldest));
+    changed_.NotifyAll();  // the thread that looks may be done
+  }
+}
+
+std::optional<VictoriaMetricsWriter::Pieces> VictoriaMetricsWriter::TakeBody() {
+  base::MutexLock lock(mu_);
+  for (;;) {
+    if (gave_up_ || (stopping_ && queue_.empty())) {
+      changed_.NotifyAll();
+      return std::nullopt;
+    }
+    if (queue_.empty()) {
+      changed_.Wait(mu_);
+      continue;
+    }
+    const auto left = queue_.front().queued_at + options_.linger - clock_.Steady();
+    if (left <= left.zero() || stopping_ || queued_text_ >= options_.body_bytes) break;
+    changed_.WaitFor(mu_, left);
+  }
+  Pieces pieces;
+  std::size_t text = 0;
+  while (!queue_.empty() && (pieces.empty() || text + queue_.front().text_bytes <= options_.body_bytes)) {
+    text += queue_.front().text_bytes;
+    pieces.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  queued_text_ -= text;
+  under_way_.insert(pieces.front().queued_at);
+  return pieces;
+}
+
+void VictoriaMetricsWriter::Deliver(Pieces pieces) {
+  std::string body;
+  for (const Piece& piece : pieces) body.append(piece.gzip);
+  base::Backoff retry(options_.retry, random_), slow(options_.slow_retry, random_);
+  for (bool is_first = true;; is_first = false) {
+    const std::optional<std::uint64_t> continuity = WaitForTurn();
+    if (!continuity) break;
+    if (!is_first) metrics_.retries.Add();
+    Answer answer = Post(body);
+    if (answer.kind == Answer::Kind::kRefused) {
+      if (pieces.size() > 1) {
+        const auto middle = pieces.begin() + static_cast<std::ptrdiff_t>(pieces.size() / 2);
+        Pieces second(std::make_move_iterator(middle), std::make_move_iterator(pieces.end()));
+        pieces.erase(middle, pieces.end());
+        Deliver(std::move(pieces));
+        Deliver(std::move(second));
+        return;
+      }
+      // Whoever refuses nothing, too, would refuse everything.
+      if (const Answer empty = Post(empty_body_); empty.kind == Answer::Kind::kRefused) {
+        answer.kind = Answer::Kind::kMisconfigured;
+      } else if (empty.kind != Answer::Kind::kAccepted) {
+        answer = empty;
+      }
+    }
+    Note(answer);
+    milliseconds wait{0};
+    switch (answer.kind) {
+      case Answer::Kind::kAccepted:
+        Settle(pieces, {.state = State::kAccepted, .at = clock_.Steady(), .continuity = *continuity});
+        return;
+      case Answer::Kind::kRefused:
+        Settle(pieces, {.state = State::kRefused, .why = base::Message(answer.why)});
+        return;
+      case Answer::Kind::kRetry:
+        wait = retry.Next();
+        break;
+      case Answer::Kind::kMisconfigured:
+        wait = slow.Next();
+        break;
+    }
+    if (answer.retry_after) wait = *answer.retry_after;
+    if (!WaitBefore(wait)) break;
+  }
+  Settle(pieces, {.state = State::kDropped});
+}
+
+bool VictoriaMetricsWriter::MaySendLocked(base::SteadyTime now) const {
+  if (now < watch_.send_from()) return false;
+  if (watch_.by_time()) return true;
+  // Otherwise what a server started anew takes would seem to be of the one before, and be asked for again.
+  return look_.has_value() && look_->sent >= look_after_ &&
+         now - look_->answered <= std::max(kFreshLook, options_.durable_after);
+}
+
+std::optional<std::uint64_t> VictoriaMetricsWriter::WaitForTurn() {
+  base::MutexLock lock(mu_);
+  for (;;) {
+    if (gave_up_) return std::nullopt;
+    const base::SteadyTime now = clock_.Steady();
+    if (MaySendLocked(now)) return watch_.continuity();
+    if (now < watch_.send_from()) {
+      changed_.WaitFor(mu_, watch_.send_from() - now);
+    } else {
+      changed_.NotifyAll();  // a look is due
+      changed_.Wait(mu_);
+    }
+  }
+}
+
+bool VictoriaMetricsWriter::WaitBefore(milliseconds wait) {
+  const auto until = std::chrono::steady_clock::now() + wait;
+  base::MutexLock lock(mu_);
+  // What fails while the hub stops is given up.
+  while (!gave_up_ && !stopping_) {
+    const auto left = until - std::chrono::steady_clock::now();
+    if (left <= left.zero()) return true;
+    changed_.WaitFor(mu_, left);
+  }
+  return false;
+}
+
+VictoriaMetricsWriter::Answer VictoriaMetricsWriter::Post(const std::string& body) {
+  json::Buffer text;
+  http::Limits limits;
+  limits.timeout = options_.request_timeout;
+  limits.stop = give_up_.token();
+  const base::SteadyTime begin = clock_.Steady();
+  const auto response = client_->Fetch({.method = "POST",
+                                        .target = std::string(kImport),
+                                        .headers = {{"Content-Type", "text/plain"}, {"Content-Encoding", "gzip"}},
+                                        .body = body},
+                                       text, limits);
+  metrics_.request_seconds.Observe(std::chrono::duration<double>(clock_.Steady() - begin).count());
+  metrics_.sent_bytes.Add(static_cast<double>(body.size()));
+  Answer answer = Judge(response, text.view());
+  const auto name = [&]() -> std::string_view {
+    switch (answer.kind) {
+      case Answer::Kind::kAccepted:
+        return "ok";
+      case Answer::Kind::kRetry:
+        return "retry";
+      case Answer::Kind::kMisconfigured:
+        return "misconfigured";
+      case Answer::Kind::kRefused:
+        return "refused";
+    }
+    return "";
+  };
+  metrics_.requests.Add({name()});
+  return answer;
+}
+
+VictoriaMetricsWriter::Answer VictoriaMetricsWriter::Judge(const absl::StatusOr<http::Response>& response,
+                                                           std::string_view text) {
+  using Kind = Answer::Kind;
+  if (!response.ok()) {
+    const absl::StatusCode code = response.status().code();
+    const bool ours = code == absl::StatusCode::kUnauthenticated || code == absl::StatusCode::kInvalidArgument;
+    return {ours ? Kind::kMisconfigured : Kind::kRetry, response.status(), std::nullopt};
+  }
+  const int code = response->code;
+  if (code >= 200 && code < 300) return {};
+  const std::string reason = base::Printable(std::string(text.substr(0, text.find('\n'))), kReasonBytes);
+  const absl::Status why = base::Unavailable("HTTP {}{}{}", code, reason.empty() ? "" : ": ", reason);
+  if (code == 408 || code == 429 || code >= 500) return {Kind::kRetry, why, response->retry_after};
+  for (const int configuration : {401, 403, 404, 405, 407}) {
+    if (code == configuration) return {Kind::kMisconfigured, why, std::nullopt};
+  }
+  return {code < 400 ? Kind::kMisconfigured : Kind::kRefused, why, std::nullopt};
+}
+
+void VictoriaMetricsWriter::Note(const Answer& answer) {
+  using Kind = Answer::Kind;
+  const base::SteadyTime now = clock_.Steady();
+  enum class Line { kNone, kMisconfigured, kFails, kRefused, kWorks } line = Line::kNone;
+  {
+    base::MutexLock lock(mu_);
+    switch (answer.kind) {
+      case Kind::kAccepted:
+        failing_since_.reset();
+        if (std::exchange(warned_failing_, false)) line = Line::kWorks;
+        status_ = absl::OkStatus();
+        break;
+      case Kind::kRefused:  // one of many; the server works
+        if (!std::exchange(warned_server_refused_, true)) line = Line::kRefused;
+        break;
+      case Kind::kMisconfigured:
+        if (status_.code() != absl::StatusCode::kFailedPrecondition) line = Line::kMisconfigured;
+        warned_failing_ = true;
+        status_ = base::MakeStatus(absl::StatusCode::kFailedPrecondition, "{}", base::Message(answer.why));
+        break;
+      case Kind::kRetry:
+        if (!failing_since_) failing_since_ = now;
+        if (now - *failing_since_ >= kLasting && !std::exchange(warned_failing_, true)) line = Line::kFails;
+        status_ = answer.why;
+        look_after_ = now;  // it may be another process that answers next
+        break;
+    }
+  }
+  const std::string why = log::ToText(answer.why);
+  switch (line) {
+    case Line::kNone:
+      break;
+    case Line::kMisconfigured:
+      log_.Error("the history store refuses samples: check its address and what it is accessed with",
+                 {{"address", client_->endpoint()}, {"error", why}});
+      break;
+    case Line::kFails:
+      log_.Warn("samples cannot be written to the history store, they are kept and sent later",
+                {{"address", client_->endpoint()}, {"error", why}});
+      break;
+    case Line::kRefused:
+      log_.Warn("the history store refuses the samples of a batch; further ones are only counted", {{"error", why}});
+      break;
+    case Line::kWorks:
+      log_.Info("the history store takes samples again", {{"address", client_->endpoint()}});
+      break;
+  }
+}
+
+void VictoriaMetricsWriter::Settle(const Pieces& pieces, const Ticket::Outcome& outcome) {
+  std::size_t samples = 0;
+  for (const Piece& piece : pieces) samples += piece.samples;
+  const auto count = static_cast<double>(samples);
+  if (outcome.state == State::kAccepted) metrics_.written.Add(count);
+  if (outcome.state == State::kDropped) metrics_.dropped.Add({"stopped"}, count);
+  if (outcome.state == State::kRefused) metrics_.refused.Add({"server"}, count);
+  bool warn = false;
+  {
+    base::MutexLock lock(mu_);
+    if (outcome.state == State::kAccepted) {
+      last_accepted_ = std::max(last_accepted_, outcome.at);
+      warn = watch_.by_time() && !std::exchange(warned_by_time_, true);
+    }
+    for (const Piece& piece : pieces) SettleLocked(piece, outcome);
+  }
+  if (warn) {
+    log_.Warn(
+        "the history store does not show when it was started (/metrics): samples count as durable by their age alone",
+        {{"address", client_->endpoint()}});
+  }
+}
+
+void VictoriaMetricsWriter::SettleLocked(const Piece& piece, const Ticket::Outcome& outcome) {
+  held_bytes_ -= piece.bytes();
+  Parcel& parcel = *piece.parcel;
+  Ticket::Outcome& all = parcel.outcome;
+  if (all.state == State::kWaiting || IsWorse(outcome.state, all.state)) {
+    all = outcome;
+  } else if (outcome.state == State::kAccepted && all.state == State::kAccepted) {
+    all.at = std::max(all.at, outcome.at);
+    all.continuity = std::min(all.continuity, outcome.continuity);
+  }
+  if (--parcel.open_pieces == 0) parcel.ticket->Settle(all);
+}
+
+// ---------------------------------------------------------------------------------------------------- watching
+
+milliseconds VictoriaMetricsWriter::LookIntervalLocked() const {
+  if (watch_.by_time()) return kIdleLook;
+  return std::clamp(options_.durable_after / 4, milliseconds(50), milliseconds(2500));
+}
+
+bool VictoriaMetricsWriter::WaitsLocked() const {
+  return !queue_.empty() || !under_way_.empty() || watch_.mark().until < last_accepted_;
+}
+
+void VictoriaMetricsWriter::Watch() {
+  for (;;) {
+    {
+      base::MutexLock lock(mu_);
+      for (;;) {
+        if (gave_up_ || (stopping_ && queue_.empty() && under_way_.empty())) return;
+        if (!WaitsLocked()) {
+          changed_.Wait(mu_);
+          continue;
+        }
+        if (!look_ || look_->sent < look_after_) break;
+        const auto left = look_->answered + LookIntervalLocked() - clock_.Steady();
+        if (left <= left.zero()) break;
+        changed_.WaitFor(mu_, left);
+      }
+    }
+    const Look look = LookOnce();
+    base::MutexLock lock(mu_);
+    watch_.On(look);
+    look_ = look;
+    changed_.NotifyAll();
+  }
+}
+
+Look VictoriaMetricsWriter::LookOnce() {
+  json::Buffer text;
+  http::Limits limits;
+  limits.timeout = options_.look_timeout;
+  limits.stop = give_up_.token();
+  Look look{.sent = clock_.Steady()};
+  const auto response = client_->FetchMetrics(text, limits);
+  look.answered = clock_.Steady();
+  if (!response.ok() || response->code == 408 || response->code == 429 || response->code >= 500) return look;
+  look.seen = Look::Seen::kNoStart;
+  if (response->code != 200) return look;
+  if (const auto start = ParseStart(text.view())) {
+    look.seen = Look::Seen::kStart;
+    look.start = *start;
+  }
+  return look;
+}
+
+void VictoriaMetricsWriter::Collect() {
+  base::MutexLock lock(mu_);
+  std::optional<base::SteadyTime> oldest;
+  if (!queue_.empty()) oldest = queue_.front().queued_at;
+  if (!under_way_.empty()) oldest = *under_way_.begin();
+  metrics_.queue_bytes.Set(static_cast<double>(held_bytes_));
+  metrics_.lag_seconds.Set(oldest ? std::chrono::duration<double>(clock_.Steady() - *oldest).count() : 0);
+  metrics_.up.Set(status_.ok() ? 1 : 0);
+  metrics_.by_time.Set(watch_.by_time() ? 1 : 0);
+}
+
+}  // namespace clusterpulse::history

@@ -1,0 +1,204 @@
+// The writer against a real VictoriaMetrics.
+#include <map>
+
+#include <catch2/catch.hpp>
+
+#include "common/base/status.h"
+#include "common/log/logger.h"
+#include "hub/history/victoria_metrics_writer.h"
+#include "tests/common/wire/sample_batch.h"
+#include "tests/hub/history/batches.h"
+#include "tests/support/tcp_proxy.h"
+#include "tests/support/victoria_metrics_server.h"
+
+namespace clusterpulse::history {
+namespace {
+
+using namespace std::chrono_literals;
+using State = Ticket::State;
+using testing::Eventually;
+using testing::VictoriaMetricsServer;
+
+base::SystemTime Moment(std::chrono::milliseconds after = 0ms) {
+  // A real time: VictoriaMetrics ignores what is far from its own clock.
+  static const auto start = std::chrono::floor<std::chrono::seconds>(base::SystemClock().Now());
+  return start - 10min + 123ms + after;
+}
+
+VictoriaMetricsWriter::Options OptionsFor(const VictoriaMetricsServer& server) {
+  VictoriaMetricsWriter::Options options;
+  options.server.endpoint = server.url();
+  options.server.username = server.username();
+  options.server.password_file = server.password_file();
+  options.server.tls_ca_file = server.ca_file();
+  options.server.proxy = {};
+  options.linger = 20ms;
+  options.retry = {.initial = 50ms, .max = 500ms};
+  return options;
+}
+
+std::unique_ptr<VictoriaMetricsWriter> StartWriter(VictoriaMetricsWriter::Options options) {
+  auto writer = VictoriaMetricsWriter::Create(std::move(options), base::SystemClock(), base::SystemRandom(), {});
+  REQUIRE(writer.ok());
+  REQUIRE((*writer)->Start().ok());
+  return *std::move(writer);
+}
+
+bool Reaches(const Ticket& ticket, State state, std::chrono::milliseconds limit = 10s) {
+  return Eventually(limit, [&] { return ticket.Get().state == state; });
+}
+
+bool IsDurable(const VictoriaMetricsWriter& writer, const Ticket& ticket) {
+  const Ticket::Outcome outcome = ticket.Get();
+  const model::DurableMark mark = writer.Durable();
+  return outcome.state == State::kAccepted && outcome.continuity == mark.continuity && outcome.at <= mark.until &&
+         base::SystemClock().Steady() >= outcome.at + writer.DurableAfter();
+}
+
+TEST_CASE("every series arrives with the time of its collection, and copies become one") {
+  const auto server = VictoriaMetricsServer::Start();
+  if (server == nullptr) return;
+  const auto writer = StartWriter(OptionsFor(*server));
+  model::Batch batch = wire::FullBatch();
+  batch.collected_at = Moment();
+  batch.cluster = "a \"quoted\\\" name\nof two lines";
+  std::map<std::string, double> values;
+  for (int copy = 0; copy < 3; ++copy) {
+    const auto ticket = writer->Write(batch);
+    REQUIRE(Reaches(*ticket, State::kAccepted));
+    server->Flush();  // so that the copies are in different parts of its storage
+  }
+  const auto all = server->Export("{__name__=~\"clusterpulse_.*\"}");
+  CHECK(all.size() == 33 + kSamplesOfNode);
+  for (const auto& series : all) {
+    const std::string name = series.labels.at("__name__");
+    CAPTURE(name);
+    CHECK(series.labels.at("cluster") == batch.cluster);
+    REQUIRE(series.samples.size() == 1);
+    CHECK(series.samples[0].first == StampOf(batch));
+    if (!series.labels.contains("node") || series.labels.at("node") == "worker-1") {
+      values[name] = series.samples[0].second;
+    }
+  }
+  CHECK(values.at("clusterpulse_node_cpu_usage_percent") == 43.33);
+  CHECK(values.at("clusterpulse_node_memory_capacity_bytes") == 68719476736);
+  CHECK(values.at("clusterpulse_custom_resource_ready") == 7.5);
+  CHECK(writer->Stop(5s));
+}
+
+TEST_CASE("what was accepted becomes durable while the server lives") {
+  const auto server = VictoriaMetricsServer::Start();
+  if (server == nullptr) return;
+  const auto writer = StartWriter(OptionsFor(*server));
+  const auto ticket = writer->Write(NodeBatch("c", 5, Moment()));
+  REQUIRE(Reaches(*ticket, State::kAccepted));
+  CHECK_FALSE(IsDurable(*writer, *ticket));
+  CHECK(Eventually(30s, [&] { return IsDurable(*writer, *ticket); }));
+  // It is on disk now.
+  server->Kill9();
+  REQUIRE(server->Restart());
+  CHECK(server->CountSamples("{cluster=\"c\"}") == 5 * kSamplesOfNode);
+}
+
+TEST_CASE("a server killed soon after it answered has lost samples, and their tickets are void") {
+  const auto server = VictoriaMetricsServer::Start();
+  if (server == nullptr) return;
+  const auto writer = StartWriter(OptionsFor(*server));
+  const auto first = writer->Write(NodeBatch("c", 5, Moment()));
+  REQUIRE(Reaches(*first, State::kAccepted));
+  server->Kill9();
+  REQUIRE(server->Restart());
+  server->Flush();
+  CHECK(server->CountSamples("{cluster=\"c\"}") < 5 * kSamplesOfNode);
+  CHECK(Eventually(10s, [&] { return writer->Durable().continuity != first->Get().continuity; }));
+  CHECK_FALSE(IsDurable(*writer, *first));
+  // Asked for again, it is there, and stays.
+  const auto second = writer->Write(NodeBatch("c", 5, Moment()));
+  REQUIRE(Reaches(*second, State::kAccepted));
+  CHECK(Eventually(30s, [&] { return IsDurable(*writer, *second); }));
+  CHECK_FALSE(IsDurable(*writer, *first));
+  server->Kill9();
+  REQUIRE(server->Restart());
+  CHECK(server->CountSamples("{cluster=\"c\"}") == 5 * kSamplesOfNode);
+}
+
+TEST_CASE("while the server is away nothing blocks, and nothing is lost") {
+  const auto server = VictoriaMetricsServer::Start();
+  if (server == nullptr) return;
+  const bool is_frozen = GENERATE(false, true);
+  CAPTURE(is_frozen);
+  auto options = OptionsFor(*server);
+  options.request_timeout = 1s;
+  options.look_timeout = 1s;
+  const auto writer = StartWriter(options);
+  REQUIRE(Reaches(*writer->Write(SmallBatch("c", Moment())), State::kAccepted));
+
+  is_frozen ? server->Freeze() : server->Kill9();
+  std::vector<std::shared_ptr<const Ticket>> tickets;
+  std::chrono::nanoseconds longest{0};
+  const auto begin = base::SystemClock().Steady();
+  // Away for 5 s.
+  Eventually(5s, [&] {
+    const auto before = base::SystemClock().Steady();
+    tickets.push_back(writer->Write(NodeBatch("c", 1, Moment(std::chrono::milliseconds(1 + tickets.size())))));
+    longest = std::max(longest, base::SystemClock().Steady() - before);
+    return false;
+  });
+  CHECK(base::SystemClock().Steady() - begin < 7s);
+  CHECK(longest < 250ms);
+  CHECK_FALSE(writer->Status().ok());
+  CHECK_FALSE(writer->HasRoom());
+  CHECK(tickets.back()->Get().state == State::kWaiting);
+
+  if (is_frozen) {
+    server->Resume();
+  } else {
+    REQUIRE(server->Restart());
+  }
+  for (const auto& ticket : tickets) REQUIRE(Reaches(*ticket, State::kAccepted));
+  CHECK(Eventually(5s, [&] { return writer->HasRoom(); }));
+  server->Flush();
+  const auto series = server->Export("clusterpulse_node_pods_total{cluster=\"c\"}");
+  REQUIRE(series.size() == 1);
+  CHECK(series[0].samples.size() == tickets.size());
+}
+
+TEST_CASE("authentication and TLS") {
+  const auto server = VictoriaMetricsServer::Start({.auth = true, .tls = true});
+  if (server == nullptr) return;
+  SECTION("with both in order samples arrive and become durable") {
+    auto options = OptionsFor(*server);
+    options.durable_after = 1s;
+    const auto writer = StartWriter(options);
+    const auto ticket = writer->Write(SmallBatch("c", Moment()));
+    REQUIRE(Reaches(*ticket, State::kAccepted));
+    CHECK(Eventually(30s, [&] { return IsDurable(*writer, *ticket); }));
+  }
+  SECTION("a wrong password is said, and a new one taken from its file") {
+    const testing::TempDir dir;
+    testing::WriteFile(dir.File("password"), "wrong");
+    auto options = OptionsFor(*server);
+    options.server.password_file = dir.File("password");
+    options.slow_retry = {.initial = 50ms, .max = 200ms};
+    const auto writer = StartWriter(options);
+    const auto ticket = writer->Write(SmallBatch("c", Moment()));
+    CHECK(Eventually(10s, [&] { return writer->Status().code() == absl::StatusCode::kFailedPrecondition; }));
+    CHECK(base::Message(writer->Status()).starts_with("HTTP 401"));
+    CHECK(ticket->Get().state == State::kWaiting);
+    testing::WriteFile(dir.File("password"), server->password());
+    REQUIRE(Reaches(*ticket, State::kAccepted));
+    CHECK(writer->Status().ok());
+  }
+  SECTION("a certificate of others is not trusted") {
+    auto options = OptionsFor(*server);
+    options.server.tls_ca_file = server->other_ca_file();
+    const auto writer = StartWriter(options);
+    const auto ticket = writer->Write(SmallBatch("c", Moment()));
+    CHECK(Eventually(10s, [&] { return writer->Status().code() == absl::StatusCode::kFailedPrecondition; }));
+    CHECK(ticket->Get().state == State::kWaiting);
+  }
+  server->Flush();
+}
+
+}  // namespace
+}  // namespace clusterpulse::history
