@@ -1,0 +1,840 @@
+#include "collector/spool/spool.h"
+
+#include <algorithm>
+#include <deque>
+#include <iterator>
+#include <map>
+#include <utility>
+
+#include "collector/spool/encoding.h"
+#include "collector/spool/gap_list.h"
+#include "collector/spool/head.h"
+#include "collector/spool/segment.h"
+#include "common/base/failpoint.h"
+#include "common/base/printable.h"
+#include "common/base/status.h"
+#include "common/model/seq_set.h"
+
+namespace clusterpulse::spool {
+namespace {
+
+constexpr std::string_view kLockName = "LOCK", kHeadName = "HEAD", kNewName = "new.tmp";
+
+// A segment grows by so much at a time: what the disk lacks it says before a record is written, and few syncs have to
+// write down a new size.
+constexpr std::uint64_t kGrowth = std::uint64_t{256} << 10;
+constexpr std::uint64_t kLeastGrowth = 4096;
+// A list of kMostGaps gaps has room in the smallest segment, and in what is kept free for it below max_bytes.
+constexpr std::uint64_t kLeastSegment = std::uint64_t{16} << 10, kReserve = std::uint64_t{20} << 10;
+// A segment spans at most this part of max_age, for only whole ones go.
+constexpr int kSegmentsOfMaxAge = 16;
+// A record that the disk does not give back is given up after so long.
+constexpr auto kReadPatience = std::chrono::minutes(10);
+
+std::uint64_t RoundUp(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
+
+bool IsSpaceOrDisk(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
+// The errors of Append.
+absl::Status AppendError(const absl::Status& status) {
+  if (status.ok() || IsSpaceOrDisk(status)) return status;
+  return base::Unavailable("{}", base::Message(status));
+}
+
+}  // namespace
+
+class Spool::State {
+ public:
+  State(Options options, FileSystem& files, const base::Clock& clock, base::Random& random, log::Logger log)
+      : options_(Bounded(std::move(options))), files_(files), clock_(clock), random_(random), log_(std::move(log)) {}
+
+  ~State() {
+    if (head_file_ == nullptr) return;
+    Seal();
+    // Best effort: without it the next process hears of durable batches again.
+    (void)WriteHead(true);
+  }
+
+  absl::Status Load();
+
+  absl::Status Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload);
+  absl::StatusOr<std::string> Read(std::uint64_t seq);
+  void SetDurable(const model::DurablePosition& position);
+  void GiveUp(std::uint64_t seq, model::GapCause cause);
+  void NoteGap(const model::Gap& gap);
+  void Expire();
+
+  const std::string& instance() const { return head_.instance; }
+  std::uint64_t next_seq() const { return head_.last_given + 1; }
+  const model::DurablePosition& durable() const { return head_.durable; }
+  const std::vector<model::Gap>& gaps() const { return gaps_.all(); }
+  std::optional<base::SystemTime> last_collected_at() const { return head_.last_collected_at; }
+  std::uint64_t bytes() const { return bytes_; }
+  std::vector<Entry> entries() const {
+    std::vector<Entry> out;
+    out.reserve(slots_.size());
+    for (const Slot& slot : slots_) out.push_back({slot.seq, slot.time, slot.length});
+    return out;
+  }
+
+ private:
+  // A record that is kept.
+  struct Slot {
+    std::uint64_t seq = 0;
+    base::SystemTime time{};
+    std::uint64_t segment = 0, offset = 0;
+    std::uint32_t length = 0;
+  };
+  struct SegmentFile {
+    std::uint64_t size = 0;                             // of the file
+    std::uint64_t end = 0;                              // behind the last record
+    std::size_t kept = 0;                               // slots in it
+    base::SystemTime newest = base::SystemTime::min();  // collection time of its newest batch
+  };
+  using Segments = std::map<std::uint64_t, SegmentFile>;
+
+  static Options Bounded(Options options) {
+    options.max_bytes = std::max(options.max_bytes, 2 * kLeastSegment + kReserve + HeadFile::kBytes);
+    const std::uint64_t most = (options.max_bytes - kReserve - HeadFile::kBytes) / 2;
+    options.segment_bytes = std::clamp(options.segment_bytes, kLeastSegment, std::min(most, kMostSegmentBytes));
+    return options;
+  }
+
+  std::string PathOf(std::string_view name) const { return fmt::format("{}/{}", options_.dir, name); }
+  std::string PathOf(std::uint64_t segment) const { return PathOf(SegmentName(segment)); }
+
+  // Steps of Load.
+  struct Loaded {
+    std::map<std::uint64_t, Segment> segments;
+    std::vector<SeqTime> times;  // of records that are known to have been there
+  };
+  absl::StatusOr<Loaded> ReadSegments();
+  std::string ChooseInstance(const std::map<std::uint64_t, std::unique_ptr<File>>& files);
+  void TakeRecords(const Loaded& loaded);
+  void TakeGaps(const Loaded& loaded);
+  void RecallLastGiven(const Loaded& loaded);
+  void FindLost(std::vector<SeqTime> times);
+  void TrimSegments(const Loaded& loaded);
+
+  std::deque<Slot>::iterator Find(std::uint64_t seq);
+  bool IsKept(std::uint64_t seq) { return Find(seq) != slots_.end(); }
+  bool HasKept(model::SeqRange range);
+  // Removes the slots of that range; their segments know.
+  void DropSlots(model::SeqRange range);
+  void AddSlot(const Slot& slot);
+  // The slot's record is lost: it becomes a gap.
+  void Lose(const Slot& slot, model::GapCause cause);
+  void AddGap(const model::Gap& gap);
+  bool IsDurable(std::uint64_t seq) const;
+
+  absl::Status WriteHead(bool sync);
+  // The gaps as they are, into the newest segment.
+  absl::Status WriteGaps();
+  // The same if they are not written yet; a failure is tried again with the next call.
+  void FlushGaps();
+  // The same, within max_bytes.
+  void SaveGaps();
+
+  struct Place {
+    std::uint64_t segment = 0, offset = 0;
+  };
+  // Writes and syncs one record. After an error nothing follows it in its segment.
+  absl::StatusOr<Place> AppendRecord(RecordKind kind, std::uint64_t seq, base::SystemTime time,
+                                     std::string_view payload);
+  absl::Status Extend(std::uint64_t end);
+  absl::Status StartSegment(std::uint64_t first_seq, std::optional<base::SystemTime> first_time,
+                            std::uint64_t record_bytes);
+  // The newest segment takes no more records.
+  void Seal();
+  absl::Status MakeRoom(std::uint64_t bytes);
+  // What is not durable in the oldest segment becomes a gap, and the segment goes.
+  absl::Status DropOldest(model::GapCause cause);
+  // False when the one file that is left there is the newest.
+  bool CanDrop() const;
+  absl::Status RemoveSegment(Segments::iterator segment);
+  // Removes segments that hold nothing that is kept.
+  void CollectGarbage();
+  void ExpireOld();
+
+  // Constant after Load.
+  const Options options_;
+  FileSystem& files_;
+  const base::Clock& clock_;
+  base::Random& random_;
+  const log::Logger log_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<HeadFile> head_file_;
+
+  Head head_;
+  std::deque<Slot> slots_;  // by seq
+  GapList gaps_;
+  bool gaps_changed_ = false;             // and not written
+  std::optional<std::uint64_t> gaps_in_;  // the segment with the newest record of gaps
+  Segments segments_;                     // by index: the oldest first
+  std::uint64_t next_index_ = 1;
+  std::uint64_t bytes_ = 0;  // of all files
+
+  // The segment that is written to: the last of segments_. Null: the next record begins a new one.
+  std::unique_ptr<File> active_;
+  base::SteadyTime active_since_{};
+
+  // The record that the disk does not give back, and since when.
+  std::uint64_t unreadable_seq_ = 0;
+  base::SteadyTime unreadable_since_{};
+};
+
+// --- opening ---
+
+absl::Status Spool::State::Load() {
+  RETURN_IF_ERROR(files_.MakeDir(options_.dir));
+  ASSIGN_OR_RETURN(lock_, files_.Lock(PathOf(kLockName)));
+  ASSIGN_OR_RETURN(auto head_file, HeadFile::Open(files_, options_.dir));
+  const std::optional<Head> found = head_file->found();
+  if (found) head_ = *found;
+  if (head_file->is_broken()) {
+    log_.Warn("the spool's HEAD is broken; what is durable is asked anew", {{"file", PathOf(kHeadName)}});
+  }
+  ASSIGN_OR_RETURN(const Loaded loaded, ReadSegments());
+  bytes_ = HeadFile::kBytes;
+  for (const auto& [index, segment] : loaded.segments) {
+    segments_[index] = {.size = segment.size, .end = segment.end};
+    bytes_ += segment.size;
+  }
+  TakeGaps(loaded);
+  RecallLastGiven(loaded);
+  TakeRecords(loaded);
+  if (!found) {
+    // What was deleted before is not lost, as far as anyone knows.
+    std::uint64_t first = head_.last_given + 1;
+    for (const auto& [index, segment] : loaded.segments) {
+      if (segment.header) first = std::min(first, segment.header->first_seq);
+      for (const Record& record : segment.records) {
+        if (record.kind == RecordKind::kBatch) first = std::min(first, record.seq);
+      }
+    }
+    head_.floor = first > 0 ? first - 1 : 0;
+  }
+  FindLost(loaded.times);
+  head_file_ = std::move(head_file);
+  const absl::Status written = WriteHead(true);
+  if (!written.ok()) {
+    head_file_ = nullptr;
+    return written;
+  }
+  TrimSegments(loaded);
+  ExpireOld();
+  FlushGaps();
+  CollectGarbage();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Spool::State::Loaded> Spool::State::ReadSegments() {
+  const auto leave_alone = [this](std::string_view name, std::string_view why) {
+    log_.Warn("a file in the spool is no segment and left alone",
+              {{"file", base::Printable(PathOf(name), 512)}, {"error", why}});
+  };
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(options_.dir));
+  std::map<std::uint64_t, std::unique_ptr<File>> files;
+  for (const std::string& name : names) {
+    if (name == kLockName || name == kHeadName || name == kNewName) continue;
+    const auto index = ParseSegmentName(name);
+    if (!index) {
+      leave_alone(name, "its name is not that of a segment");
+      continue;
+    }
+    // A file in the way is not written over, whatever it is.
+    next_index_ = std::max(next_index_, *index + 1);
+    auto file = files_.Open(PathOf(name), FileSystem::Mode::kRead);
+    if (file.ok()) {
+      files[*index] = *std::move(file);
+    } else if (absl::IsInvalidArgument(file.status()) || absl::IsNotFound(file.status())) {
+      leave_alone(name, base::Message(file.status()));
+    } else {
+      return file.status();
+    }
+  }
+  if (head_.instance.empty()) head_.instance = ChooseInstance(files);
+  Loaded loaded;
+  for (const auto& [index, file] : files) {
+    const std::string name = SegmentName(index);
+    auto segment = ReadSegment(*file, head_.instance, Verify::kLast);
+    if (!segment.ok()) {
+      if (!absl::IsInvalidArgument(segment.status())) return segment.status();
+      leave_alone(name, base::Message(segment.status()));
+    } else if (!segment->header && segment->records.empty() && segment->broken.empty()) {
+      leave_alone(name, "it has neither a header nor records");
+    } else if (segment->header && segment->header->instance != head_.instance) {
+      leave_alone(name, "it belongs to another spool");
+    } else if (segment->header && segment->header->index != index) {
+      leave_alone(name, fmt::format("it is a copy of {}", SegmentName(segment->header->index)));
+    } else {
+      if (!segment->damage.empty()) {
+        const Damage& damage = segment->damage.front();
+        log_.Warn("a segment of the spool is damaged", {{"file", PathOf(name)},
+                                                        {"places", static_cast<std::uint64_t>(segment->damage.size())},
+                                                        {"offset", damage.offset},
+                                                        {"error", damage.what}});
+      }
+      if (segment->header && segment->header->first_time && segment->header->first_seq <= kMostSeq) {
+        loaded.times.push_back({segment->header->first_seq, *segment->header->first_time});
+      }
+      for (const Record& record : segment->broken) {
+        if (record.kind == RecordKind::kBatch) loaded.times.push_back({record.seq, record.time});
+      }
+      loaded.segments.emplace(index, *std::move(segment));
+    }
+  }
+  return loaded;
+}
+
+std::string Spool::State::ChooseInstance(const std::map<std::uint64_t, std::unique_ptr<File>>& files) {
+  for (auto file = files.rbegin(); file != files.rend(); ++file) {
+    if (const auto header = ReadSegmentHeader(*file->second)) return header->instance;
+  }
+  std::string bytes;
+  PutU64(bytes, random_.Next());
+  PutU64(bytes, random_.Next());
+  return InstanceText(bytes);
+}
+
+void Spool::State::TakeGaps(const Loaded& loaded) {
+  for (auto segment = loaded.segments.rbegin(); segment != loaded.segments.rend(); ++segment) {
+    const std::vector<Record>& records = segment->second.records;
+    for (auto record = records.rbegin(); record != records.rend(); ++record) {
+      if (record->kind != RecordKind::kGaps) continue;
+      const auto file = files_.Open(PathOf(segment->first), FileSystem::Mode::kRead);
+      if (!file.ok()) continue;
+      const auto payload = ReadRecord(**file, head_.instance, *record);
+      if (!payload.ok()) {
+        // An older list will do: the numbers that are missing in it are found missing.
+        log_.Warn(
+            "the spool's list of gaps is damaged",
+            {{"file", PathOf(segment->first)}, {"offset", record->offset}, {"error", log::ToText(payload.status())}});
+        continue;
+      }
+      auto list = GapList::Decode(*payload);
+      if (!list) continue;
+      gaps_ = *std::move(list);
+      gaps_in_ = segment->first;
+      return;
+    }
+  }
+}
+
+void Spool::State::RecallLastGiven(const Loaded& loaded) {
+  std::uint64_t highest = 0;
+  const auto given = [&highest](std::uint64_t seq) {
+    if (seq <= kMostSeq) highest = std::max(highest, seq);
+  };
+  for (const auto& [index, segment] : loaded.segments) {
+    if (segment.header && segment.header->first_seq > 0) given(segment.header->first_seq - 1);
+    for (const Record& record : segment.records) given(record.seq);
+    for (const Record& record : segment.broken) given(record.seq);
+  }
+  if (!gaps_.all().empty()) given(gaps_.all().back().seqs.last);
+  // The newest record is there in part, and HEAD, which would tell its number, is older or lost: it is the next one.
+  if (highest >= head_.last_given && highest < kMostSeq && !loaded.segments.empty() &&
+      loaded.segments.rbegin()->second.has_tail) {
+    ++highest;
+  }
+  head_.last_given = std::max(head_.last_given, highest);
+}
+
+void Spool::State::TakeRecords(const Loaded& loaded) {
+  std::vector<Slot> slots;
+  for (const auto& [index, segment] : loaded.segments) {
+    SegmentFile& file = segments_[index];
+    for (const Record& record : segment.records) {
+      if (record.kind != RecordKind::kBatch || record.seq == 0 || record.seq > kMostSeq) continue;
+      file.newest = std::max(file.newest, record.time);
+      slots.push_back({record.seq, record.time, index, record.offset, record.length});
+    }
+  }
+  // Of a number that is there twice, as after an append that failed and was tried again, the latter.
+  std::stable_sort(slots.begin(), slots.end(), [](const Slot& a, const Slot& b) { return a.seq < b.seq; });
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (i + 1 < slots.size() && slots[i + 1].seq == slots[i].seq) continue;
+    if (IsDurable(slots[i].seq) || gaps_.Contains(slots[i].seq)) continue;
+    AddSlot(slots[i]);
+  }
+  if (!slots.empty() && (!head_.last_collected_at || slots.back().seq >= head_.last_given)) {
+    head_.last_collected_at = slots.back().time;
+  }
+}
+
+void Spool::State::FindLost(std::vector<SeqTime> times) {
+  gaps_changed_ |= gaps_.Forget(head_.durable);
+  std::vector<model::SeqRange> known = model::SeqSet(head_.durable).Ranges();
+  for (const model::Gap& gap : gaps_.all()) {
+    known.push_back(gap.seqs);
+    times.push_back({gap.seqs.first, gap.from});
+    times.push_back({gap.seqs.last, gap.to});
+  }
+  for (const Slot& slot : slots_) {
+    known.push_back({slot.seq, slot.seq});
+    times.push_back({slot.seq, slot.time});
+  }
+  if (head_.last_collected_at) times.push_back({head_.last_given, *head_.last_collected_at});
+  std::sort(known.begin(), known.end(),
+            [](const model::SeqRange& a, const model::SeqRange& b) { return a.first < b.first; });
+  std::stable_sort(times.begin(), times.end(), [](const SeqTime& a, const SeqTime& b) { return a.seq < b.seq; });
+
+  const auto time_of = [&](std::uint64_t seq) {
+    if (times.empty()) return clock_.Now();
+    const auto above =
+        std::lower_bound(times.begin(), times.end(), seq, [](const SeqTime& t, std::uint64_t s) { return t.seq < s; });
+    if (above == times.end()) return times.back().time;
+    if (above == times.begin()) return above->time;
+    return Interpolate(*std::prev(above), *above, seq);
+  };
+  std::vector<model::Gap> lost;
+  std::uint64_t next = head_.floor + 1;
+  const auto lose_until = [&](std::uint64_t end) {
+    if (next < end) lost.push_back({{next, end - 1}, time_of(next), time_of(end - 1), model::GapCause::kCollectorLost});
+  };
+  for (const model::SeqRange& range : known) {
+    if (range.first > head_.last_given) break;
+    lose_until(range.first);
+    next = std::max(next, range.last + 1);
+  }
+  lose_until(head_.last_given + 1);
+  if (lost.empty()) return;
+  std::uint64_t batches = 0;
+  for (const model::Gap& gap : lost) batches += gap.seqs.last - gap.seqs.first + 1;
+  log_.Warn("batches are not in the spool where they should be: they are lost",
+            {{"batches", batches}, {"first", lost.front().seqs.first}, {"last", lost.back().seqs.last}});
+  for (const model::Gap& gap : lost) AddGap(gap);
+}
+
+void Spool::State::TrimSegments(const Loaded& loaded) {
+  for (const auto& [index, segment] : loaded.segments) {
+    if (segment.end >= segment.size || !segment.damage.empty()) continue;
+    const auto file = files_.Open(PathOf(index), FileSystem::Mode::kWrite);
+    if (!file.ok() || !(*file)->Resize(segment.end).ok()) continue;  // it only saves space
+    bytes_ -= segment.size - segment.end;
+    segments_[index].size = segment.end;
+  }
+}
+
+// --- what is kept ---
+
+std::deque<Spool::State::Slot>::iterator Spool::State::Find(std::uint64_t seq) {
+  const auto slot = std::lower_bound(slots_.begin(), slots_.end(), seq,
+                                     [](const Slot& s, std::uint64_t wanted) { return s.seq < wanted; });
+  return slot != slots_.end() && slot->seq == seq ? slot : slots_.end();
+}
+
+bool Spool::State::HasKept(model::SeqRange range) {
+  const auto slot = std::lower_bound(slots_.begin(), slots_.end(), range.first,
+                                     [](const Slot& s, std::uint64_t wanted) { return s.seq < wanted; });
+  return slot != slots_.end() && slot->seq <= range.last;
+}
+
+void Spool::State::DropSlots(model::SeqRange range) {
+  const auto begin = std::lower_bound(slots_.begin(), slots_.end(), range.first,
+                                      [](const Slot& s, std::uint64_t wanted) { return s.seq < wanted; });
+  auto end = begin;
+  for (; end != slots_.end() && end->seq <= range.last; ++end) --segments_[end->segment].kept;
+  slots_.erase(begin, end);
+}
+
+void Spool::State::AddSlot(const Slot& slot) {
+  const auto at = std::lower_bound(slots_.begin(), slots_.end(), slot.seq,
+                                   [](const Slot& s, std::uint64_t wanted) { return s.seq < wanted; });
+  slots_.insert(at, slot);
+  ++segments_[slot.segment].kept;
+}
+
+void Spool::State::Lose(const Slot& slot, model::GapCause cause) {
+  const model::Gap gap{{slot.seq, slot.seq}, slot.time, slot.time, cause};
+  DropSlots(gap.seqs);
+  AddGap(gap);
+}
+
+void Spool::State::AddGap(const model::Gap& gap) {
+  if (!gaps_.Add(gap)) return;
+  gaps_changed_ = true;
+  for (const model::SeqRange& range : gaps_.Merge(kMostGaps, [this](model::SeqRange r) { return HasKept(r); })) {
+    DropSlots(range);
+  }
+}
+
+bool Spool::State::IsDurable(std::uint64_t seq) const {
+  return seq <= head_.durable.low || model::Contains(head_.durable.ranges, seq);
+}
+
+// --- writing ---
+
+absl::Status Spool::State::WriteHead(bool sync) { return head_file_->Write(head_, sync); }
+
+absl::Status Spool::State::WriteGaps() {
+  const auto place = AppendRecord(RecordKind::kGaps, head_.last_given, clock_.Now(), gaps_.Encode());
+  if (!place.ok()) return place.status();
+  gaps_in_ = place->segment;
+  gaps_changed_ = false;
+  return absl::OkStatus();
+}
+
+void Spool::State::FlushGaps() {
+  if (gaps_.all().empty()) gaps_changed_ = false;  // what an older list says of them is durable, or found lost again
+  if (!gaps_changed_) return;
+  if (const absl::Status written = WriteGaps(); !written.ok()) {
+    log_.Debug("gaps cannot be written to the spool", {{"error", log::ToText(written)}});
+  }
+}
+
+void Spool::State::SaveGaps() {
+  if (!gaps_changed_) return;
+  // Room that cannot be made is an error of the disk, which writing meets too.
+  (void)MakeRoom(RecordBytes(gaps_.Encode().size()));
+  FlushGaps();
+}
+
+absl::StatusOr<Spool::State::Place> Spool::State::AppendRecord(RecordKind kind, std::uint64_t seq,
+                                                               base::SystemTime time, std::string_view payload) {
+  const std::uint64_t bytes = RecordBytes(payload.size());
+  if (active_ != nullptr) {
+    const bool is_full = segments_.rbegin()->second.end + bytes > options_.segment_bytes;
+    const bool is_old = clock_.Steady() - active_since_ >= options_.max_age / kSegmentsOfMaxAge;
+    if (is_full || is_old) Seal();
+  }
+  if (active_ == nullptr) {
+    RETURN_IF_ERROR(kind == RecordKind::kBatch ? StartSegment(seq, time, bytes)
+                                               : StartSegment(seq + 1, std::nullopt, bytes));
+  }
+  const auto segment = std::prev(segments_.end());
+  const Record record{kind, seq, time, segment->second.end, static_cast<std::uint32_t>(payload.size())};
+  absl::Status status = Extend(record.offset + bytes);
+  if (status.ok()) status = active_->WriteAt(record.offset, EncodeRecord(head_.instance, record, payload));
+  if (status.ok()) {
+    base::FailPoint("spool.appended");
+    status = active_->Sync();
+  }
+  if (!status.ok()) {
+    // Cuts off what is there of the record; no other comes behind it in any case.
+    Seal();
+    if (segment->second.end == kRecordsBegin && files_.Remove(PathOf(segment->first)).ok()) {
+      bytes_ -= segment->second.size;
+      segments_.erase(segment);
+    }
+    return status;
+  }
+  base::FailPoint("spool.synced");
+  segment->second.end += bytes;
+  return Place{segment->first, record.offset};
+}
+
+absl::Status Spool::State::Extend(std::uint64_t end) {
+  SegmentFile& segment = segments_.rbegin()->second;
+  if (end <= segment.size) return absl::OkStatus();
+  absl::Status status;
+  for (const std::uint64_t step : {kGrowth, kLeastGrowth}) {
+    const std::uint64_t size = std::max(end, std::min(RoundUp(end, step), options_.segment_bytes));
+    // Ahead of need only where there is room.
+    if (step != kLeastGrowth && bytes_ + size - segment.size + kReserve > options_.max_bytes) continue;
+    status = active_->Resize(size);
+    if (status.ok()) {
+      bytes_ += size - segment.size;
+      segment.size = size;
+      return status;
+    }
+  }
+  return status;
+}
+
+absl::Status Spool::State::StartSegment(std::uint64_t first_seq, std::optional<base::SystemTime> first_time,
+                                        std::uint64_t record_bytes) {
+  const std::uint64_t end = kRecordsBegin + record_bytes;
+  const std::uint64_t size = std::max(end, std::min(RoundUp(end, kLeastGrowth), options_.segment_bytes));
+  const std::uint64_t index = next_index_;
+  const std::string path = PathOf(index), made = PathOf(kNewName);
+  const auto make = [&]() -> absl::StatusOr<std::unique_ptr<File>> {
+    ASSIGN_OR_RETURN(std::unique_ptr<File> file, files_.Open(made, FileSystem::Mode::kReplace));
+    RETURN_IF_ERROR(file->Resize(size));
+    RETURN_IF_ERROR(file->WriteAt(0, EncodeSegmentHeader({head_.instance, index, first_seq, first_time})));
+    RETURN_IF_ERROR(file->Sync());
+    RETURN_IF_ERROR(files_.Rename(made, path));
+    const absl::Status synced = files_.SyncDir(options_.dir);
+    if (!synced.ok()) {
+      (void)files_.Remove(path);  // best effort: an empty segment means nothing
+      return synced;
+    }
+    return file;
+  };
+  auto file = make();
+  if (!file.ok()) {
+    (void)files_.Remove(made);  // best effort: the next try writes over it
+    return file.status();
+  }
+  next_index_ = index + 1;
+  active_ = *std::move(file);
+  active_since_ = clock_.Steady();
+  segments_[index] = {.size = size, .end = kRecordsBegin};
+  bytes_ += size;
+  base::FailPoint("spool.rotated");
+  return absl::OkStatus();
+}
+
+void Spool::State::Seal() {
+  if (active_ == nullptr) return;
+  SegmentFile& segment = segments_.rbegin()->second;
+  if (segment.end < segment.size && active_->Resize(segment.end).ok()) {
+    bytes_ -= segment.size - segment.end;
+    segment.size = segment.end;
+  }
+  active_ = nullptr;
+}
+
+absl::Status Spool::State::Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload) {
+  const std::uint64_t bytes = RecordBytes(payload.size());
+  if (kRecordsBegin + bytes > options_.segment_bytes) {
+    return base::InvalidArgument("{} bytes are too many for a segment of {}", payload.size(), options_.segment_bytes);
+  }
+  if (seq == 0 || seq > kMostSeq || IsDurable(seq) || IsKept(seq) || gaps_.Contains(seq)) {
+    return base::MakeStatus(absl::StatusCode::kFailedPrecondition, "number {} is not one that can be given", seq);
+  }
+  ExpireOld();
+  absl::Status status = MakeRoom(bytes);
+  std::optional<Place> place;
+  if (status.ok()) {
+    const auto appended = AppendRecord(RecordKind::kBatch, seq, collected_at, payload);
+    status = appended.status();
+    if (appended.ok()) place = *appended;
+  }
+  const bool is_newest = seq > head_.last_given;
+  head_.last_given = std::max(head_.last_given, seq);
+  if (!place) {
+    // The number was given, and no record says so.
+    if (const absl::Status written = WriteHead(true); !written.ok()) {
+      log_.Debug("the spool's HEAD cannot be written", {{"error", log::ToText(written)}});
+    }
+    return AppendError(status);
+  }
+  AddSlot({seq, collected_at, place->segment, place->offset, static_cast<std::uint32_t>(payload.size())});
+  SegmentFile& segment = segments_[place->segment];
+  segment.newest = std::max(segment.newest, collected_at);
+  if (is_newest) head_.last_collected_at = collected_at;
+  // Without a sync, and whether it works or not: the record is there, and says the same.
+  (void)WriteHead(false);
+  FlushGaps();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Spool::State::Read(std::uint64_t seq) {
+  const auto slot = Find(seq);
+  if (slot == slots_.end()) {
+    return base::MakeStatus(absl::StatusCode::kNotFound, "record {} is not in the spool", seq);
+  }
+  const Record record{RecordKind::kBatch, seq, slot->time, slot->offset, slot->length};
+  const auto file = files_.Open(PathOf(slot->segment), FileSystem::Mode::kRead);
+  auto payload = file.ok() ? ReadRecord(**file, head_.instance, record) : file.status();
+  if (payload.ok()) {
+    if (unreadable_seq_ == seq) unreadable_seq_ = 0;
+    return payload;
+  }
+  const bool is_lost = absl::IsDataLoss(payload.status()) || absl::IsNotFound(payload.status());
+  if (!is_lost) {
+    if (unreadable_seq_ != seq) {
+      unreadable_seq_ = seq;
+      unreadable_since_ = clock_.Steady();
+    }
+    if (clock_.Steady() - unreadable_since_ < kReadPatience) return AppendError(payload.status());
+  }
+  log_.Warn("a record of the spool is lost", {{"file", PathOf(slot->segment)},
+                                              {"offset", slot->offset},
+                                              {"seq", seq},
+                                              {"error", log::ToText(payload.status())}});
+  Lose(*slot, model::GapCause::kCollectorLost);
+  SaveGaps();
+  return base::MakeStatus(absl::StatusCode::kDataLoss, "{}", base::Message(payload.status()));
+}
+
+void Spool::State::SetDurable(const model::DurablePosition& position) {
+  model::SeqSet durable(head_.durable);
+  bool is_news = durable.AddUpTo(std::min(position.low, head_.last_given));
+  for (const model::SeqRange& range : position.ranges) {
+    const model::SeqRange given{range.first, std::min(range.last, head_.last_given)};
+    if (given.first <= given.last) is_news |= durable.Add(given);
+  }
+  if (!is_news) return;
+  head_.durable = durable.position();
+  if (head_.durable.ranges.size() > Head::kMostRanges) head_.durable.ranges.resize(Head::kMostRanges);
+  if (head_.durable.low > 0) DropSlots({1, head_.durable.low});
+  for (const model::SeqRange& range : head_.durable.ranges) DropSlots(range);
+  gaps_changed_ |= gaps_.Forget(head_.durable);
+  (void)WriteHead(false);  // the hub says it again
+  CollectGarbage();
+}
+
+void Spool::State::GiveUp(std::uint64_t seq, model::GapCause cause) {
+  const auto slot = Find(seq);
+  if (slot == slots_.end()) return;
+  Lose(*slot, cause);
+  SaveGaps();
+  CollectGarbage();
+}
+
+void Spool::State::NoteGap(const model::Gap& gap) {
+  model::Gap rest = gap;
+  rest.seqs.first = std::max(rest.seqs.first, head_.durable.low + 1);
+  if (gap.seqs.first == 0 || rest.seqs.first > rest.seqs.last || rest.seqs.last > kMostSeq) return;
+  // What is kept or durable is not lost: the numbers between go in, one run after the other.
+  std::vector<model::SeqRange> known = head_.durable.ranges;
+  for (auto slot = std::lower_bound(slots_.begin(), slots_.end(), rest.seqs.first,
+                                    [](const Slot&s, std::uint64_t wanted) { return s.seq < wanted; });
+       slot != slots_.end() && slot->seq <= rest.seqs.last; ++slot) {
+    known.push_back({slot->seq, slot->seq});
+  }
+  std::sort(known.begin(), known.end(),
+            [](const model::SeqRange& a, const model::SeqRange& b) { return a.first < b.first; });
+  known.push_back({rest.seqs.last + 1, rest.seqs.last + 1});
+  std::uint64_t next = rest.seqs.first;
+  for (const model::SeqRange& range : known) {
+    if (range.last < next) continue;
+    const std::uint64_t last = std::min(range.first - 1, rest.seqs.last);
+    if (next <= last) {
+      const SeqTime below{gap.seqs.first, gap.from}, above{gap.seqs.last, gap.to};
+      AddGap({{next, last}, Interpolate(below, above, next), Interpolate(below, above, last), gap.cause});
+    }
+    next = range.last + 1;
+    if (next > rest.seqs.last) break;
+  }
+  const bool is_given = rest.seqs.last > head_.last_given;
+  head_.last_given = std::max(head_.last_given, rest.seqs.last);
+  SaveGaps();
+  if (is_given && gaps_changed_) (void)WriteHead(true);  // at least the numbers, on a disk that is full
+}
+
+void Spool::State::Expire() {
+  ExpireOld();
+  SaveGaps();
+}
+
+// --- bounds ---
+
+bool Spool::State::CanDrop() const {
+  if (segments_.size() < 2) return false;
+  // The newest record stays, also when nothing can be written behind it.
+  const auto& [index, segment] = *segments_.begin();
+  return slots_.empty() || slots_.back().segment != index;
+}
+
+absl::Status Spool::State::MakeRoom(std::uint64_t bytes) {
+  // What comes may need a segment of its own, and the list of gaps room beside it.
+  const std::uint64_t wanted = RoundUp(kRecordsBegin + bytes, kLeastGrowth) + kReserve;
+  const auto is_free = [&] {
+    const bool fits = active_ != nullptr && segments_.rbegin()->second.end + bytes <= segments_.rbegin()->second.size;
+    return bytes_ + (fits ? kReserve : wanted) <= options_.max_bytes;
+  };
+  while (!is_free() && CanDrop()) RETURN_IF_ERROR(DropOldest(model::GapCause::kSpoolOverflow));
+  return absl::OkStatus();
+}
+
+absl::Status Spool::State::DropOldest(model::GapCause cause) {
+  const auto oldest = segments_.begin();
+  std::vector<model::Gap> lost;
+  for (const Slot& slot : slots_) {
+    if (slot.segment != oldest->first) continue;
+    if (!lost.empty() && lost.back().seqs.last + 1 == slot.seq) {
+      lost.back().seqs.last = slot.seq;
+      lost.back().to = slot.time;
+    } else {
+      lost.push_back({{slot.seq, slot.seq}, slot.time, slot.time, cause});
+    }
+  }
+  if (!lost.empty()) {
+    log_.Warn("the spool is full or its batches are too old: the oldest are lost",
+              {{"file", PathOf(oldest->first)},
+               {"batches", static_cast<std::uint64_t>(oldest->second.kept)},
+               {"first", lost.front().seqs.first},
+               {"last", lost.back().seqs.last}});
+  }
+  for (const model::Gap& gap : lost) {
+    DropSlots(gap.seqs);
+    AddGap(gap);
+  }
+  return RemoveSegment(oldest);
+}
+
+absl::Status Spool::State::RemoveSegment(Segments::iterator segment) {
+  const std::uint64_t index = segment->first;
+  // First what tells that its records are not lost, or why they are. A disk that is too full for the list of gaps gets
+  // its room by this; if power goes in between, they are still found lost.
+  RETURN_IF_ERROR(WriteHead(true));
+  if (gaps_in_ == index && !gaps_.all().empty()) gaps_changed_ = true;
+  FlushGaps();
+  base::FailPoint("spool.deleting");
+  const absl::Status removed = files_.Remove(PathOf(index));
+  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  base::FailPoint("spool.deleted");
+  if (gaps_in_ == index) gaps_in_ = std::nullopt;
+  bytes_ -= segment->second.size;
+  segments_.erase(index);
+  FlushGaps();  // there is room now
+  return absl::OkStatus();
+}
+
+void Spool::State::CollectGarbage() {
+  for (auto segment = segments_.begin(); segment != segments_.end();) {
+    const auto here = segment++;
+    if (here->second.kept > 0) continue;
+    const bool holds_gaps = gaps_in_ == here->first && !gaps_.all().empty();
+    if (segment == segments_.end() && (active_ != nullptr || holds_gaps)) continue;
+    if (const absl::Status removed = RemoveSegment(here); !removed.ok()) {
+      log_.Debug("a segment of the spool cannot be removed", {{"error", log::ToText(removed)}});
+      return;
+    }
+  }
+}
+
+void Spool::State::ExpireOld() {
+  const base::SystemTime now = clock_.Now();
+  while (CanDrop()) {
+    const auto& [index, oldest] = *segments_.begin();
+    if (oldest.kept > 0 && oldest.newest > now - options_.max_age) return;
+    if (const absl::Status dropped = DropOldest(model::GapCause::kSpoolOverflow); !dropped.ok()) {
+      log_.Debug("a segment of the spool cannot be removed", {{"error", log::ToText(dropped)}});
+      return;
+    }
+  }
+}
+
+// --- the outside ---
+
+absl::StatusOr<std::unique_ptr<Spool>> Spool::Open(Options options, FileSystem& files, const base::Clock& clock,
+                                                   base::Random& random, log::Logger log) {
+  const std::string dir = options.dir;
+  auto state = std::make_unique<State>(std::move(options), files, clock, random, std::move(log));
+  const absl::Status loaded = state->Load();
+  if (!loaded.ok()) {
+    const bool is_told =
+        absl::IsFailedPrecondition(loaded) || absl::IsPermissionDenied(loaded) || IsSpaceOrDisk(loaded);
+    const absl::Status status = is_told ? loaded : base::Unavailable("{}", base::Message(loaded));
+    return base::Annotate(status, fmt::format("opening the spool in {}", dir));
+  }
+  return std::unique_ptr<Spool>(new Spool(std::move(state)));
+}
+
+Spool::Spool(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Spool::~Spool() = default;
+
+const std::string& Spool::instance() const { return state_->instance(); }
+std::uint64_t Spool::next_seq() const { return state_->next_seq(); }
+std::vector<Spool::Entry> Spool::entries() const { return state_->entries(); }
+const model::DurablePosition& Spool::durable() const { return state_->durable(); }
+const std::vector<model::Gap>& Spool::gaps() const { return state_->gaps(); }
+std::optional<base::SystemTime> Spool::last_collected_at() const { return state_->last_collected_at(); }
+std::uint64_t Spool::bytes() const { return state_->bytes(); }
+
+absl::Status Spool::Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload) {
+  return state_->Append(seq, collected_at, payload);
+}
+absl::StatusOr<std::string> Spool::Read(std::uint64_t seq) { return state_->Read(seq); }
+void Spool::SetDurable(const model::DurablePosition& position) { state_->SetDurable(position); }
+void Spool::GiveUp(std::uint64_t seq, model::GapCause cause) { state_->GiveUp(seq, cause); }
+void Spool::NoteGap(const model::Gap& gap) { state_->NoteGap(gap); }
+void Spool::Expire() { state_->Expire(); }
+
+}  // namespace clusterpulse::spool
