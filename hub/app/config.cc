@@ -5,6 +5,7 @@
 #include "common/base/status.h"
 #include "common/kube/resource.h"
 #include "common/tls/stream.h"
+#include "hub/history/vm_client.h"
 
 namespace clusterpulse::app {
 namespace {
@@ -97,6 +98,44 @@ absl::Status CheckStore(Config& config) {
         "--target={} needs a store that several processes share: the embedded store lives in one process; set "
         "REDIS_HOST or use --target=all",
         config.target);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckHistory(const config::Parsed& parsed, Config& config) {
+  if (config.history == "embedded") {
+    return base::InvalidArgument(
+        "HISTORY=embedded does not exist in this version; allowed is one of victoriametrics, none");
+  }
+  const bool decided = parsed.IsSet("vm-enabled");
+  if (config.history.empty()) {
+    config.history = config.vm_enabled ? "victoriametrics" : "none";
+  } else if (decided && config.vm_enabled != config.writes_history()) {
+    return base::InvalidArgument("HISTORY={} and VM_ENABLED={} contradict each other: one of them is enough",
+                                 config.history, config.vm_enabled);
+  }
+  if (!config.writes_history()) {
+    for (const auto& [name, value] :
+         {std::pair<std::string_view, const std::string&>("VM_USERNAME", config.vm_username),
+          {"VM_PASSWORD_FILE", config.vm_password_file},
+          {"VM_BEARER_TOKEN_FILE", config.vm_bearer_token_file},
+          {"VM_TLS_CA", config.vm_tls_ca}}) {
+      if (!value.empty()) {
+        return base::InvalidArgument("{} is set but VM_ENABLED is not true: set both or neither", name);
+      }
+    }
+    return absl::OkStatus();
+  }
+  const auto endpoint = history::ParseVmEndpoint(config.vm_endpoint);
+  if (!endpoint.ok()) return base::Annotate(endpoint.status(), "VM_ENDPOINT");
+  if (config.vm_username.empty() != config.vm_password_file.empty()) {
+    return base::InvalidArgument("VM_USERNAME and VM_PASSWORD_FILE belong together: set both or neither");
+  }
+  if (!config.vm_username.empty() && !config.vm_bearer_token_file.empty()) {
+    return base::InvalidArgument("VM_USERNAME and VM_BEARER_TOKEN_FILE exclude one another: set one of them");
+  }
+  if (!config.vm_tls_ca.empty() && !endpoint->origin.starts_with("https:")) {
+    return base::InvalidArgument("VM_TLS_CA is set but VM_ENDPOINT is not https");
   }
   return absl::OkStatus();
 }
@@ -209,6 +248,48 @@ std::vector<Option> ConfigOptions(Config& c) {
            "what survives a crash of Redis: aof says that it runs with appendonly yes, and collectors free what they "
            "hold when that is safe; none, that nothing does",
        .choices = {"aof", "none"}},
+      {.flag = "history",
+       .env = "HISTORY",
+       .target = &c.history,
+       .help = "where samples of clusters, nodes, operators and metric sources are kept",
+       .choices = {"victoriametrics", "embedded", "none"},
+       .default_text = "victoriametrics when VM_ENABLED is true, else none"},
+      {.flag = "vm-enabled",
+       .env = "VM_ENABLED",
+       .target = &c.vm_enabled,
+       .help = "write samples to VictoriaMetrics; run it with -dedup.minScrapeInterval=1ms"},
+      {.flag = "vm-endpoint",
+       .env = "VM_ENDPOINT",
+       .target = &c.vm_endpoint,
+       .help = "its base URL; of a cluster that of vminsert with the tenant: http://vminsert:8480/insert/0/prometheus"},
+      {.flag = "vm-username",
+       .env = "VM_USERNAME",
+       .target = &c.vm_username,
+       .help = "user name for it (basic authentication)",
+       .default_text = "none"},
+      {.flag = "vm-password-file",
+       .env = "VM_PASSWORD_FILE",
+       .target = &c.vm_password_file,
+       .help = "file with the user's password; read again when it changes",
+       .default_text = "none"},
+      {.flag = "vm-bearer-token-file",
+       .env = "VM_BEARER_TOKEN_FILE",
+       .target = &c.vm_bearer_token_file,
+       .help = "file with a bearer token for it, instead of a user; read again when it changes",
+       .default_text = "none"},
+      {.flag = "vm-tls-ca",
+       .env = "VM_TLS_CA",
+       .target = &c.vm_tls_ca,
+       .help = "PEM file of the authorities its certificate is checked against; read again when it changes",
+       .default_text = "the system's"},
+      {.flag = "vm-durable-after",
+       .env = "VM_DURABLE_AFTER",
+       .target = &c.vm_durable_after,
+       .help = "how long it must have run on after it took samples until they count as safe on its disk; "
+               "VictoriaMetrics 1.79 needs up to 10",
+       .unit = "s",
+       .min = 1,
+       .max = 3600},
       {.flag = "ingester-enabled",
        .env = "INGESTER_ENABLED",
        .target = &c.ingester_enabled,
@@ -379,6 +460,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const
   return Load<Config>(args, environment, [](const config::Parsed& parsed, LoadedConfig& loaded) -> absl::Status {
     MapZapFlags(parsed, loaded.config);
     RETURN_IF_ERROR(CheckIngester(parsed, loaded.config));
+    RETURN_IF_ERROR(CheckHistory(parsed, loaded.config));
     return Validate(loaded.config);
   });
 }

@@ -32,6 +32,12 @@ struct Config : CommonConfig {
   std::string redis_sentinel_master = "mymaster";
   std::string redis_persistence = "aof";
 
+  std::string history;  // "victoriametrics" or "none"; decided from VM_ENABLED when not given
+  bool vm_enabled = false;
+  std::string vm_endpoint = "http://victoriametrics:8428";
+  std::string vm_username, vm_password_file, vm_bearer_token_file, vm_tls_ca;
+  std::chrono::seconds vm_durable_after{10};
+
   bool ingester_enabled = true;
   int ingester_port = 9443;
   bool ingester_tls = false;
@@ -54,6 +60,7 @@ struct Config : CommonConfig {
   std::string zap_log_level, zap_encoder, zap_stacktrace_level, zap_time_encoding;
 
   bool embedded_store() const { return state_store == "embedded"; }
+  bool writes_history() const { return history == "victoriametrics"; }
   bool runs_controllers() const { return target == "all" || target == "controllers"; }
   bool runs_ingester() const { return ingester_enabled && (target == "all" || target == "ingester"); }
 };

@@ -17,7 +17,12 @@ std::string ConfigurationReference() {
       "or\n"
       "  key that cannot be used. `INGESTER_TLS_ENABLED` not being true is warned about.\n"
       "- `REDIS_TLS_CERT` and `REDIS_TLS_KEY` belong together; any `REDIS_TLS_*` needs `REDIS_TLS_ENABLED=true`.\n"
-      "- `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` (both cases, CIDRs too) hold for every API server.\n"
+      "- `HISTORY` says the same as `VM_ENABLED`: one of them is enough, and both must agree. `VM_USERNAME` needs\n"
+      "  `VM_PASSWORD_FILE` and excludes `VM_BEARER_TOKEN_FILE`; `VM_TLS_CA` needs an `https` `VM_ENDPOINT`. Each of "
+      "them\n"
+      "  without `VM_ENABLED` ends the start, as do files that cannot be read.\n"
+      "- `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` (both cases, CIDRs too) hold for every API server and for\n"
+      "  VictoriaMetrics.\n"
       "- Secrets are taken from the environment only, and never printed or logged.\n");
 }
 
@@ -27,6 +32,7 @@ absl::StatusOr<std::string> MetricsReference() {
   config.state_store = "redis";
   config.redis_host = "localhost";
   config.leader_elect = true;
+  config.history = "victoriametrics";
   ASSIGN_OR_RETURN(Dependencies dependencies,
                    MakeDependencies(config, kube::ConnectionConfig{.server = "https://localhost"}, log::Logger()));
   ASSIGN_OR_RETURN(const std::unique_ptr<App> app, App::Create(config, std::move(dependencies)));

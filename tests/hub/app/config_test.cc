@@ -130,6 +130,37 @@ TEST_CASE("contradictory or impossible configuration is refused with one line") 
        "REDIS_TLS_CERT and REDIS_TLS_KEY belong together"},
       {"bad sentinel", {}, {{"REDIS_SENTINEL_ADDRESSES", "s1:x"}}, "REDIS_SENTINEL_ADDRESSES=\"s1:x\""},
       {"bad port", {}, {{"REDIS_HOST", "r"}, {"REDIS_PORT", "70000"}}, "REDIS_PORT=\"70000\": allowed is"},
+      {"history of a later version", {}, {{"HISTORY", "embedded"}}, "HISTORY=embedded does not exist in this version"},
+      {"unknown history", {}, {{"HISTORY", "influx"}}, "HISTORY=\"influx\": allowed is one of victoriametrics"},
+      {"history enabled and off",
+       {},
+       {{"HISTORY", "none"}, {"VM_ENABLED", "true"}},
+       "HISTORY=none and VM_ENABLED=true contradict each other"},
+      {"history named and not enabled",
+       {},
+       {{"HISTORY", "victoriametrics"}, {"VM_ENABLED", "false"}},
+       "HISTORY=victoriametrics and VM_ENABLED=false contradict each other"},
+      {"a user of a history that is off", {}, {{"VM_USERNAME", "u"}}, "VM_USERNAME is set but VM_ENABLED is not true"},
+      {"a user without a password",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_USERNAME", "u"}},
+       "VM_USERNAME and VM_PASSWORD_FILE belong together"},
+      {"a user and a token",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_USERNAME", "u"}, {"VM_PASSWORD_FILE", "/p"}, {"VM_BEARER_TOKEN_FILE", "/t"}},
+       "VM_USERNAME and VM_BEARER_TOKEN_FILE exclude one another"},
+      {"authorities without TLS",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_TLS_CA", "/ca"}},
+       "VM_TLS_CA is set but VM_ENDPOINT is not https"},
+      {"an address that is none",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_ENDPOINT", "victoriametrics:8428"}},
+       "VM_ENDPOINT: the address"},
+      {"no time to become durable",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_DURABLE_AFTER", "0"}},
+       "VM_DURABLE_AFTER=\"0\": allowed is"},
       {"bad metrics address", {"--metrics-bind-address=8080"}, {}, "--metrics-bind-address=\"8080\": allowed is"},
       {"bad probe address", {"--health-probe-bind-address=:x"}, {}, "--health-probe-bind-address=\":x\": allowed is"},
       {"certificate for collectors without a word about TLS",
@@ -168,6 +199,42 @@ TEST_CASE("contradictory or impossible configuration is refused with one line") 
   }
 }
 
+TEST_CASE("history is in VictoriaMetrics when that is enabled, else nowhere") {
+  struct Case {
+    std::string name;
+    std::map<std::string, std::string> variables;
+    std::string history;
+  };
+  const std::vector<Case> cases = {
+      {"nothing", {}, "none"},
+      {"upstream's variables", {{"VM_ENABLED", "true"}, {"VM_ENDPOINT", "http://vm:8428/"}}, "victoriametrics"},
+      {"an address alone", {{"VM_ENDPOINT", "http://vm:8428"}}, "none"},
+      {"named", {{"HISTORY", "victoriametrics"}}, "victoriametrics"},
+      {"named and enabled", {{"HISTORY", "victoriametrics"}, {"VM_ENABLED", "true"}}, "victoriametrics"},
+      {"off", {{"HISTORY", "none"}, {"VM_ENABLED", "false"}}, "none"},
+      {"a cluster, with everything",
+       {{"VM_ENABLED", "true"},
+        {"VM_ENDPOINT", "https://vminsert:8480/insert/0/prometheus"},
+        {"VM_USERNAME", "hub"},
+        {"VM_PASSWORD_FILE", "/password"},
+        {"VM_TLS_CA", "/ca"},
+        {"VM_DURABLE_AFTER", "15"}},
+       "victoriametrics"},
+      {"a token", {{"VM_ENABLED", "true"}, {"VM_BEARER_TOKEN_FILE", "/token"}}, "victoriametrics"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      const auto loaded = Load({}, c.variables);
+      REQUIRE(loaded.ok());
+      CHECK(loaded->config.history == c.history);
+      CHECK(loaded->config.writes_history() == (c.history == "victoriametrics"));
+      CHECK(loaded->warnings.empty());
+      CHECK(loaded->config.vm_durable_after ==
+            std::chrono::seconds(c.variables.contains("VM_DURABLE_AFTER") ? 15 : 10));
+    }
+  }
+}
+
 TEST_CASE("the ingester takes upstream's variables, and runs where it is asked for") {
   const Config plain = Load({})->config;
   CHECK(plain.runs_ingester());
@@ -202,7 +269,7 @@ TEST_CASE("0 turns a server off, as upstream") {
 
 TEST_CASE("variables of other programs and later versions are ignored") {
   REQUIRE(
-      Load({}, {{"COLLECTOR_CA_KEY", "x"}, {"VM_ENABLED", "x"}, {"POLICY_CACHE_TTL", "x"}, {"TARGET", "api"}}).ok());
+      Load({}, {{"COLLECTOR_CA_KEY", "x"}, {"VM_RETENTION", "x"}, {"POLICY_CACHE_TTL", "x"}, {"TARGET", "api"}}).ok());
 }
 
 TEST_CASE("the log level takes every upstream word, and the framework's flags where nothing else is said") {
