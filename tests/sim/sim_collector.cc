@@ -6,6 +6,7 @@
 
 #include "common/base/time_format.h"
 #include "common/wire/messages.h"
+#include "tests/sim/history_model.h"
 
 namespace clusterpulse::sim {
 namespace {
@@ -78,9 +79,8 @@ struct SimCollector::Process final : link::HubTransport::Events {
 
   void Deliver(model::Batch batch, bool full) {
     const double value = batch.snapshot.nodes->front().cpu_capacity;
-    Made made{.collected_ms = base::UnixMillis(batch.collected_at),
-              .samples = {{"cpu", value}},
-              .state = fmt::format("{}", value)};
+    Made made{.collected_ms = base::UnixMillis(batch.collected_at), .state = fmt::format("{}", value)};
+    for (Sample& sample : SamplesOf(batch)) made.samples.emplace_back(std::move(sample.series), sample.value);
     made.seq = outbox.Add(std::move(batch), full);
     world.Log("collector {} makes {} of {}: {}{}", collector.index_, made.seq, instance, value, full ? ", full" : "");
     collector.log_.AddMade(collector.cluster_, instance, std::move(made));
@@ -232,6 +232,13 @@ void SimCollector::Stop() {
   world_.After(kStopLimit, [this, number = process_->id] {
     if (process_ != nullptr && process_->id == number) Kill(false);
   });
+}
+
+void SimCollector::SetInterval(std::chrono::seconds interval) {
+  options_.interval = interval;
+  if (process_ == nullptr) return;
+  process_->batcher.SetInterval(interval);
+  process_->WakeBatcher(world_.now());
 }
 
 void SimCollector::News() {

@@ -37,6 +37,8 @@ class SimCollector {
   const std::string& cluster() const { return cluster_; }
   // Which hub the next connect goes to; nullopt: any.
   void PreferHub(std::optional<std::size_t> hub) { preferred_hub_ = hub; }
+  // Between two batches, also of later processes.
+  void SetInterval(std::chrono::seconds interval);
   // Something in its cluster changed: an early batch is due.
   void News();
   // The instance and what it holds, for the account; nullopt: no process lives.
@@ -53,7 +55,7 @@ class SimCollector {
   Network& network_;
   DeliveryLog& log_;
   const std::size_t index_, hubs_;
-  const Options options_;
+  Options options_;
   const std::string cluster_;
   HostClock clock_;
   std::optional<std::size_t> preferred_hub_;

@@ -27,6 +27,10 @@ struct SimHub::Process final : ingest::LocalStreams {
         clusters(store, {.hub_namespace = "sim"}, parent.clock_),
         collectors(store, clusters, "sim"),
         data({store, clusters, collectors, parent.clock_}, [](const std::string&) { return std::nullopt; }, {}),
+        history(parent.shared_.history == nullptr
+                    ? nullptr
+                    : std::make_unique<SimHistoryWriter>(world, parent.clock_, *parent.shared_.history,
+                                                         parent.shared_.history_options)),
         peer_log({}, parent.clock_),
         services{.hub = fmt::format("hub-{}-{}", parent.index_, number),
                  .version = "sim",
@@ -38,7 +42,8 @@ struct SimHub::Process final : ingest::LocalStreams {
                  .clock = parent.clock_,
                  .random = world.random(),
                  .log = peer_log,
-                 .metrics = metrics} {}
+                 .metrics = metrics,
+                 .history = history.get()} {}
 
   bool Has(const std::string& cluster, std::uint64_t epoch) const override {
     const auto holder = holders.find(cluster);
@@ -61,6 +66,7 @@ struct SimHub::Process final : ingest::LocalStreams {
   store::ClusterState clusters;
   store::CollectorState collectors;
   reconcile::PushedClusters data;
+  std::unique_ptr<SimHistoryWriter> history;
   ingest::FlightBudget budget{std::int64_t{256} << 20};
   ingest::PeerLog peer_log;
   ingest::Metrics metrics;
@@ -191,6 +197,8 @@ void SimHub::Start() {
   SetStoreCut(is_store_cut_);
   SetStoreBreaks(store_breaks_);
   SetStoreSlow(store_usual_);
+  SetHistoryCut(is_history_cut_);
+  SetHistorySlow(history_usual_);
   shared_.network.SetAcceptor(index_, this);
   shared_.world.Log("hub {} starts as {}", index_, process_->services.hub);
   Monitor();
@@ -239,6 +247,15 @@ void SimHub::SetStoreBreaks(std::uint64_t per_mille) {
 void SimHub::SetStoreSlow(Duration usual) {
   store_usual_ = usual;
   if (process_ != nullptr) process_->store.SetSlow(usual);
+}
+
+void SimHub::SetHistoryCut(bool cut) {
+  is_history_cut_ = cut;
+  if (process_ != nullptr && process_->history != nullptr) process_->history->SetCut(cut);
+}
+void SimHub::SetHistorySlow(Duration usual) {
+  history_usual_ = usual;
+  if (process_ != nullptr && process_->history != nullptr) process_->history->SetSlow(usual);
 }
 
 void SimHub::Accept(std::shared_ptr<Connection> connection) {

@@ -17,6 +17,7 @@
 #include "hub/reconcile/cluster/collector_data.h"
 #include "hub/store/cluster_state.h"
 #include "hub/store/collector_state.h"
+#include "tests/sim/history_model.h"
 #include "tests/sim/network.h"
 #include "tests/sim/redis_model.h"
 #include "tests/sim/world.h"
@@ -35,6 +36,8 @@ class SimHub final : public StreamAcceptor {
     World& world;
     Network& network;
     RedisModel& redis;
+    VmModel* history;  // null: off
+    SimHistoryWriter::Options history_options;
     ingest::FakeClusters& clusters;
     ingest::FakeAuthenticator& authenticator;
   };
@@ -53,6 +56,9 @@ class SimHub final : public StreamAcceptor {
   void SetStoreCut(bool cut);
   void SetStoreBreaks(std::uint64_t per_mille);
   void SetStoreSlow(Duration usual);
+  // To the history store.
+  void SetHistoryCut(bool cut);
+  void SetHistorySlow(Duration usual);
 
   void Accept(std::shared_ptr<Connection> connection) override;
 
@@ -65,9 +71,9 @@ class SimHub final : public StreamAcceptor {
   const Shared shared_;
   const std::size_t index_;
   HostClock clock_;
-  bool is_store_cut_ = false;
+  bool is_store_cut_ = false, is_history_cut_ = false;
   std::uint64_t store_breaks_ = 0, processes_ = 0;
-  Duration store_usual_ = std::chrono::microseconds(200);
+  Duration store_usual_ = std::chrono::microseconds(200), history_usual_ = std::chrono::milliseconds(2);
   std::unique_ptr<Process> process_;  // null: down
 };
 

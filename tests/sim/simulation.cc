@@ -12,6 +12,7 @@
 #include "hub/store/collector_documents.h"
 #include "hub/store/keys.h"
 #include "tests/sim/delivery_log.h"
+#include "tests/sim/history_model.h"
 #include "tests/sim/model_checker.h"
 #include "tests/sim/network.h"
 #include "tests/sim/redis_model.h"
@@ -29,6 +30,7 @@ using std::chrono::seconds;
 // More within one virtual second is a loop that makes no progress.
 constexpr std::uint64_t kMostActionsASecond = 200'000;
 constexpr minutes kSettleLimit{20};
+constexpr minutes kStillBusy{2}, kRestInterval{10};
 constexpr seconds kLook{5};
 
 class Simulation {
@@ -40,11 +42,17 @@ class Simulation {
                .hubs = 1 + world_.Below(2),
                .length = world_.Between(minutes(5), minutes(25)),
                .between_faults = world_.Between(seconds(10), minutes(4)),
-               .max_batches = 1 + world_.Below(30)},
+               .max_batches = 1 + world_.Below(30),
+               .has_history = world_.Chance(0.9),
+               .history = {.queue_batches = 2 + world_.Below(40), .body_batches = 1 + world_.Below(8)}},
         network_(world_, shape_.collectors, shape_.hubs),
-        redis_(world_) {
+        redis_(world_),
+        history_(world_, options.history_unwritten) {
     for (std::size_t i = 0; i < shape_.hubs; ++i) {
-      hubs_.push_back(std::make_unique<SimHub>(SimHub::Shared{world_, network_, redis_, clusters_, authenticator_}, i));
+      hubs_.push_back(
+          std::make_unique<SimHub>(SimHub::Shared{world_, network_, redis_, shape_.has_history ? &history_ : nullptr,
+                                                  shape_.history, clusters_, authenticator_},
+                                   i));
     }
     for (std::size_t i = 0; i < shape_.collectors; ++i) {
       collectors_.push_back(std::make_unique<SimCollector>(
@@ -73,6 +81,8 @@ class Simulation {
     std::size_t collectors, hubs;
     Duration length, between_faults;
     std::size_t max_batches;
+    bool has_history;
+    SimHistoryWriter::Options history;
   };
 
   // False: stuck.
@@ -110,7 +120,7 @@ class Simulation {
   }
 
   void OneFault() {
-    switch (world_.Below(15)) {
+    switch (world_.Below(shape_.has_history ? 20 : 15)) {
       case 0: {
         SimHub& hub = AnyHub();
         Fault("a hub dies");
@@ -179,8 +189,36 @@ class Simulation {
         network_.SetLatency(world_.Between(milliseconds(20), seconds(3)));
         return Later(seconds(5), minutes(2), [this] { network_.SetLatency(milliseconds(1)); });
       }
-      default:
+      case 14:
         return StepClock();
+      case 15:
+      case 16: {
+        Fault("the history store dies");
+        history_.Kill();
+        return Later(milliseconds(50), world_.Chance(0.6) ? seconds(3) : minutes(3), [this] { history_.Start(); });
+      }
+      case 17: {
+        Fault("the history store hangs");
+        history_.SetFrozen(true);
+        return Later(milliseconds(500), minutes(2), [this] { history_.SetFrozen(false); });
+      }
+      case 18: {
+        SimHub& hub = AnyHub();
+        Fault("a hub is cut off from the history store");
+        hub.SetHistoryCut(true);
+        return Later(milliseconds(500), minutes(3), [&hub] { hub.SetHistoryCut(false); });
+      }
+      default: {
+        SimHub& hub = AnyHub();
+        if (world_.Chance(0.3)) {
+          Fault("the history store refuses some");
+          history_.SetRefuses(10 + world_.Below(200));
+          return Later(seconds(5), minutes(3), [this] { history_.SetRefuses(0); });
+        }
+        Fault("the history store is slow");
+        hub.SetHistorySlow(world_.Between(milliseconds(50), seconds(20)));
+        return Later(seconds(5), minutes(3), [&hub] { hub.SetHistorySlow(milliseconds(2)); });
+      }
     }
   }
 
@@ -222,6 +260,9 @@ class Simulation {
     world_.Log("--- all is healed");
     redis_.Start();
     redis_.SetFrozen(false);
+    history_.Start();
+    history_.SetFrozen(false);
+    history_.SetRefuses(0);
     network_.SetLatency(milliseconds(1));
     for (std::size_t c = 0; c < collectors_.size(); ++c) {
       for (std::size_t h = 0; h < hubs_.size(); ++h) network_.SetCut(c, h, false, false);
@@ -230,6 +271,8 @@ class Simulation {
       hub->SetStoreCut(false);
       hub->SetStoreBreaks(0);
       hub->SetStoreSlow(std::chrono::microseconds(200));
+      hub->SetHistoryCut(false);
+      hub->SetHistorySlow(milliseconds(2));
     }
     StartAll();
   }
@@ -242,6 +285,9 @@ class Simulation {
 
   void Settle() {
     const base::SteadyTime limit = world_.now() + Duration(kSettleLimit);
+    Pass(kStillBusy);
+    // From here on there are times at which all that was made is durable.
+    for (const auto& collector : collectors_) collector->SetInterval(kRestInterval);
     std::vector<Violation> violations;
     while (world_.now() < limit && Pass(kLook)) {
       StartAll();
@@ -263,6 +309,7 @@ class Simulation {
     for (const auto& collector : collectors_) {
       Stored& stored = contents.clusters[collector->cluster()];
       stored.state = ReadState(collector->cluster());
+      if (shape_.has_history) stored.history = history_.Export(collector->cluster());
       if (const auto kept = collector->Describe()) contents.kept.insert(*kept);
     }
     return contents;
@@ -302,6 +349,7 @@ class Simulation {
   ingest::FakeAuthenticator authenticator_;
   Network network_;
   RedisModel redis_;
+  VmModel history_;
   std::vector<std::unique_ptr<SimHub>> hubs_;
   std::vector<std::unique_ptr<SimCollector>> collectors_;
   bool is_healed_ = false;

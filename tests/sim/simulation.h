@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct Result {
 struct Options {
   std::uint64_t seed = 1;
   bool verbose = false;  // the log goes to stdout
+  // What a kill of the history store costs; more than ten seconds is more than the hub reckons with, and is found.
+  std::chrono::seconds history_unwritten{10};
 };
 
 Result Run(const Options& options);

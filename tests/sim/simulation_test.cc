@@ -19,4 +19,13 @@ TEST_CASE("the same seed gives the same log, byte for byte, and another seed ano
   CHECK(hashes.size() == 20);
 }
 
+TEST_CASE("a history store that loses more than it may is found out") {
+  int found = 0;
+  for (std::uint64_t seed = 1; seed <= 100 && found == 0; ++seed) {
+    const Result result = Run({.seed = seed, .history_unwritten = std::chrono::seconds(40)});
+    for (const std::string& failure : result.failures) found += failure.starts_with("lost: ") ? 1 : 0;
+  }
+  CHECK(found > 0);
+}
+
 }  // namespace clusterpulse::sim
