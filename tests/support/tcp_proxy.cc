@@ -1,19 +1,18 @@
 #include "tests/support/tcp_proxy.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
 #include <utility>
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/base/thread.h"
+#include "tests/support/loopback.h"
 
 namespace clusterpulse::testing {
 namespace {
@@ -21,16 +20,6 @@ namespace {
 constexpr std::size_t kBuffer = 64 << 10;  // of each direction of a connection
 constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
 constexpr int kTickMs = 10;  // how exact ages and rates are
-
-sockaddr_in Loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(static_cast<std::uint16_t>(port));
-  return address;
-}
-
-bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 
 enum class Read { kOpen, kEnded, kBroken };
 
@@ -61,16 +50,9 @@ bool WriteFrom(std::string& buffer, int fd, std::size_t limit, std::size_t& writ
 }  // namespace
 
 TcpProxy::TcpProxy(std::vector<int> server_ports) : server_ports_(std::move(server_ports)) {
-  // SOCK_CLOEXEC: the programs a test starts must not hold these connections open.
-  listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  listener_ = ListenOnLoopback(port_);
   wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  sockaddr_in address = Loopback(0);
-  socklen_t length = sizeof(address);
-  if (listener_ < 0 || wake_ < 0 || ::bind(listener_, reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-      ::listen(listener_, 128) != 0 || ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-    std::abort();
-  }
-  port_ = ntohs(address.sin_port);
+  if (listener_ < 0 || wake_ < 0) std::abort();
   thread_ = base::StartThread("tcp-proxy", [this] { Run(); });
 }
 
@@ -140,8 +122,8 @@ void TcpProxy::Accept() {
     Connection connection;
     connection.client = client;
     connection.begin = connection.counted_from = std::chrono::steady_clock::now();
-    connection.server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (!Connect(connection.server)) {
+    connection.server = Connect();
+    if (connection.server < 0) {
       Close(connection, true);
       continue;
     }
@@ -149,12 +131,12 @@ void TcpProxy::Accept() {
   }
 }
 
-bool TcpProxy::Connect(int socket) {
+int TcpProxy::Connect() {
   for (std::size_t tried = 0; tried < server_ports_.size(); ++tried) {
-    const sockaddr_in address = Loopback(server_ports_[turn_++ % server_ports_.size()]);
-    if (::connect(socket, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return true;
+    const int socket = ConnectToLoopback(server_ports_[turn_++ % server_ports_.size()]);
+    if (socket >= 0) return socket;
   }
-  return false;
+  return -1;
 }
 
 std::size_t TcpProxy::Allowance(const Connection& connection, const Faults& faults, Time now) {
@@ -189,8 +171,7 @@ bool TcpProxy::Relay(Connection& connection, const Faults& faults, Time now) {
 }
 
 void TcpProxy::Close(Connection& connection, bool reset) {
-  const linger now{1, 0};
-  if (reset) ::setsockopt(connection.client, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  if (reset) SetResetOnClose(connection.client);
   ::close(connection.client);
   if (connection.server >= 0) ::close(connection.server);
 }

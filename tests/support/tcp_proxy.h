@@ -60,8 +60,8 @@ class TcpProxy {
 
   void Run();
   void Accept();
-  // To the server whose turn it is, or the next that listens. False: none does.
-  bool Connect(int socket);
+  // To the server whose turn it is, or the next that listens. -1: none does.
+  int Connect();
   // False: the connection is over and closed.
   bool Relay(Connection& connection, const Faults& faults, Time now);
   // How many bytes the client may get now.
