@@ -40,7 +40,7 @@ IngestPart::IngestPart(const Config& config, std::string hub_name, const Depende
       tokens_(
           deps.hub, sources, [this](const kube::ObjectKey& secret) { token_marks_.Enqueue(secret); },
           {.hub_namespace = config.ns, .accept_bootstrap = config.ingester_bootstrap_token}, deps.clock),
-      data_({deps.store, deps.clusters, deps.collectors, deps.clock}, sources.connection,
+      data_({deps.store, deps.clusters, deps.collectors, deps.clock, &deps.registry}, sources.connection,
             {.operator_interval = config.operator_scan_interval}),
       ingester_(OptionsOf(config, std::move(hub_name)),
                 {policies_, tokens_, data_, deps.clock, deps.random, &deps.registry}, log) {

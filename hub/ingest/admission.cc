@@ -1,9 +1,11 @@
 #include "hub/ingest/admission.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "common/base/status.h"
 #include "common/model/seq_set.h"
@@ -162,6 +164,7 @@ class Admitter {
     if (!read.ok()) return StoreFailed(read.status());
     if (!read->has_value()) return absl::OkStatus();
     const Presence& other = **read;
+    before_ = other;
     const base::SystemTime now = mine.connected_at;
     const bool is_protected = other.superseded.has_value() && IsWithin(now - other.superseded->at, kProtection);
     if (IsSame(other, applicant_)) {
@@ -200,13 +203,48 @@ class Admitter {
       model::SeqSet durable;
       if (position->instance == out.instance) {
         out.state_seq = position->state_seq;
-        durable = model::SeqSet(position->durable);
+        durable = model::SeqSet(position->durable.position);
+      } else {
+        RETURN_IF_ERROR(NoteLost(*position, *out.writer));
       }
       // What it was once told is gone from its spool, whatever the store remembers.
       durable.AddUpTo(registration_.durable_low);
-      out.durable = durable.position();
+      out.durable = {durable.position(), position->durable.newest};
     }
     return absl::OkStatus();
+  }
+
+  // Another instance takes the place of one whose batches are not all durable: nobody will send those any more, nor
+  // what it made while it had no stream.
+  absl::Status NoteLost(const Position& position, ClusterWriter& writer) {
+    if (!before_.has_value() || before_->upstream || before_->instance == registration_.instance) {
+      return absl::OkStatus();
+    }
+    const base::SystemTime now = services_.clock.Now();
+    GapNews news{.instance = before_->instance, .link = store::GapLedger::LinkEnd::kLost, .at = now};
+    // The position may be of the puller's writes.
+    if (before_->instance == position.instance) news.gaps = LostOf(position, now);
+    const absl::StatusOr<store::ApplyResult> written = writer.PutGaps(news);
+    if (!written.ok()) return StoreFailed(written.status());
+    return *written == store::ApplyResult::kFenced ? Superseded() : absl::OkStatus();
+  }
+
+  static std::vector<model::Gap> LostOf(const Position& position, base::SystemTime now) {
+    const base::SystemTime newest = position.durable.newest;
+    const base::SystemTime since = newest != base::SystemTime{} ? std::min(newest, now) : now;
+    const model::DurablePosition durable = model::SeqSet(position.durable.position).position();
+    std::vector<model::Gap> lost;
+    std::uint64_t next = durable.low + 1;
+    const auto up_to = [&](std::uint64_t last) {
+      if (next > last) return;
+      lost.push_back({.seqs = {next, last}, .from = since, .to = now, .cause = model::GapCause::kCollectorLost});
+    };
+    for (const model::SeqRange& range : durable.ranges) {
+      up_to(std::min(range.first - 1, position.state_seq));
+      next = range.last + 1;
+    }
+    up_to(position.state_seq);
+    return lost;
   }
 
   absl::Status Announce(Admission& out) {
@@ -221,6 +259,7 @@ class Admitter {
   const Services& services_;
   const Applicant& applicant_;
   const model::Registration& registration_;
+  std::optional<Presence> before_;  // who had the cluster
   std::string cause_;
 };
 

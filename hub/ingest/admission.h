@@ -29,7 +29,7 @@ struct Admission {
   Credential credential;
   std::string instance;  // the collector's, or made up for an upstream one
   std::uint64_t state_seq = 0;
-  model::DurablePosition durable;
+  store::DurableBatches durable;
   store::Presence presence;  // as written
 };
 

@@ -37,12 +37,6 @@ bool IsLasting(const absl::Status& status) {
   }
 }
 
-absl::StatusOr<model::Batch> Decode(const std::vector<std::string>& messages) {
-  ASSIGN_OR_RETURN(model::Batch batch, DecodeParts(messages));
-  batch.sources.clear();
-  return batch;
-}
-
 absl::Status ForeignBatch(const std::string& cluster) {
   return base::MakeStatus(absl::StatusCode::kPermissionDenied, "batch of another cluster than {}", cluster);
 }
@@ -102,7 +96,8 @@ absl::Status BatchLane::Take(const wire::BatchHead& head, std::string bytes, Arr
   Keep(bytes.size());
   Messages messages;
   messages.push_back(std::move(bytes));
-  queue_.push_back({ref, history_only, std::make_shared<const Messages>(std::move(messages)), data_at});
+  queue_.push_back(
+      {ref, history_only, !batch.gaps.empty(), std::make_shared<const Messages>(std::move(messages)), data_at});
   return absl::OkStatus();
 }
 
@@ -145,6 +140,7 @@ absl::Status BatchLane::TakePart(const wire::BatchHead& head, std::string bytes,
   if (!continues) {
     assembly_.emplace(Assembly{.ref = {part.id, part.seq, 0, part.collected_at},
                                .history_only = part.history_only,
+                               .has_gaps = !part.gaps.empty(),
                                .parts = part.parts,
                                .data_at = DataAt(part, false, at.wall)});
   }
@@ -160,7 +156,7 @@ absl::Status BatchLane::TakePart(const wire::BatchHead& head, std::string bytes,
   } else if (const std::string over = OverLimit(assembly.nodes, assembly.rows, at.steady); !over.empty()) {
     BreakAssembly("limit", over);
   } else if (assembly.messages.size() == assembly.parts) {
-    queue_.push_back({assembly.ref, assembly.history_only,
+    queue_.push_back({assembly.ref, assembly.history_only, assembly.has_gaps,
                       std::make_shared<const Messages>(std::move(assembly.messages)), assembly.data_at});
     assembly_.reset();
   }
@@ -208,6 +204,7 @@ void BatchLane::Reject(const BatchRef& ref, std::string_view kind, std::string_v
   services_.log.Write(log::Level::kWarn, "batch rejected",
                       {{"cluster", options_.cluster}, {"seq", ref.seq}, {"reason", reason}});
   receipts_.Rejected(ref, reason);
+  rejected_.push_back(ref);
 }
 
 bool BatchLane::NeedsState(const Queued& queued) const {
@@ -218,36 +215,42 @@ bool BatchLane::NeedsSamples(const Queued& queued) const {
   return services_.history != nullptr && (receipts_.upstream() || !receipts_.IsDurable(queued.ref.seq));
 }
 
+bool BatchLane::NeedsGaps(const Queued& queued) const {
+  return queued.has_gaps && !receipts_.upstream() && !receipts_.IsDurable(queued.ref.seq);
+}
+
 std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   // Older than the state that is there, which stays.
-  while (!queue_.empty() && !NeedsState(queue_.front()) && !NeedsSamples(queue_.front())) {
-    SettleFront("history", Stored(), now);
-  }
+  const auto needs_nothing = [this](const Queued& queued) {
+    return !NeedsState(queued) && !NeedsSamples(queued) && !NeedsGaps(queued);
+  };
+  while (!queue_.empty() && needs_nothing(queue_.front())) SettleFront("history", Stored(), now);
   if (queue_.empty()) return {};
 
   const Queued& front = queue_.front();
-  if (!NeedsState(front)) {
-    return [&services = services_, messages = front.messages] {
-      Stored stored{.result = store::ApplyResult::kApplied};
-      const absl::StatusOr<model::Batch> batch = Decode(*messages);
-      stored.fault = batch.status();
-      if (batch.ok()) stored.samples = services.history->Write(*batch);
-      return stored;
-    };
-  }
+  const bool state = NeedsState(front), gaps = !state && NeedsGaps(front);
   store::WriterPosition position{
       .cluster = options_.cluster, .epoch = options_.epoch, .instance = options_.instance, .seq = front.ref.seq};
   return [&services = services_, writer = writer_, position = std::move(position), messages = front.messages,
-          data_at = front.data_at, durable = receipts_.durable(), samples = NeedsSamples(front)] {
-    Stored stored{.state = true, .continuity = services.data.Durable().continuity, .durable = durable};
-    const absl::StatusOr<model::Batch> batch = Decode(*messages);
+          data_at = front.data_at, durable = store::DurableBatches{receipts_.durable(), receipts_.newest_durable()},
+          state, gaps, samples = NeedsSamples(front)] {
+    Stored stored{.result = store::ApplyResult::kApplied,
+                  .state = state || gaps,
+                  .continuity = services.data.Durable().continuity};
+    absl::StatusOr<model::Batch> batch = DecodeParts(*messages);
     if (!batch.ok()) {
       stored.fault = batch.status();
       return stored;
     }
+    batch->sources.clear();
     const base::SteadyTime begin = services.clock.Steady();
-    stored.result = writer->Apply(position, *batch, data_at, durable);
-    services.metrics.apply_seconds.Observe(std::chrono::duration<double>(services.clock.Steady() - begin).count());
+    if (state) {
+      stored.result = writer->Apply(position, *batch, data_at, durable);
+      if (stored.result.ok() && *stored.result == store::ApplyResult::kApplied) stored.durable = durable;
+      services.metrics.apply_seconds.Observe(std::chrono::duration<double>(services.clock.Steady() - begin).count());
+    } else if (gaps) {
+      stored.result = writer->PutGaps({.instance = position.instance, .gaps = batch->gaps});
+    }
     // Only then: what is tried again would fill the queue with the same samples.
     if (samples && stored.result.ok() && *stored.result != store::ApplyResult::kFenced) {
       stored.samples = services.history->Write(*batch);
@@ -276,7 +279,7 @@ absl::StatusOr<store::ApplyResult> BatchLane::OnStored(const Stored& stored, bas
   }
   switch (*stored.result) {
     case store::ApplyResult::kApplied:
-      SettleFront(stored.state ? "applied" : "history", stored, now);
+      SettleFront(NeedsState(queue_.front()) ? "applied" : "history", stored, now);
       break;
     case store::ApplyResult::kRepeated:
       SettleFront("repeated", stored, now);

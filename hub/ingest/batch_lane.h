@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <absl/status/statusor.h>
@@ -26,10 +27,10 @@ namespace clusterpulse::ingest {
 // What came of writing a batch.
 struct Stored {
   absl::StatusOr<store::ApplyResult> result = store::ApplyResult::kRepeated;
-  absl::Status fault;              // of the batch itself: the store was not asked
-  bool state = false;              // the store was asked, and what follows is about it
-  std::uint64_t continuity = 0;    // before the write
-  model::DurablePosition durable;  // written with it
+  absl::Status fault;                            // of the batch itself: the store was not asked
+  bool state = false;                            // the store was asked, and what follows is about it
+  std::uint64_t continuity = 0;                  // before the write
+  std::optional<store::DurableBatches> durable;  // written with the state
   std::shared_ptr<const history::Ticket> samples;
 };
 
@@ -80,6 +81,9 @@ class BatchLane {
 
   // Of the instance; written last.
   std::uint64_t state_seq() const { return state_seq_; }
+  // Those that were rejected since it was last asked.
+  std::vector<BatchRef> TakeRejected() { return std::exchange(rejected_, {}); }
+
   // Nothing waits or is being written.
   bool empty() const { return queue_.empty(); }
   // Bytes kept.
@@ -98,13 +102,14 @@ class BatchLane {
   struct Queued {
     BatchRef ref;
     bool history_only = false;
+    bool has_gaps = false;                     // it tells of holes
     std::shared_ptr<const Messages> messages;  // as they came
     base::SystemTime data_at;
   };
   // A batch in parts that is on its way.
   struct Assembly {
     BatchRef ref;
-    bool history_only = false;
+    bool history_only = false, has_gaps = false;
     std::uint32_t parts = 0;
     Messages messages;
     std::size_t nodes = 0, rows = 0;
@@ -120,6 +125,7 @@ class BatchLane {
   void Reject(const BatchRef& ref, std::string_view kind, std::string_view reason);
   bool NeedsState(const Queued& queued) const;
   bool NeedsSamples(const Queued& queued) const;
+  bool NeedsGaps(const Queued& queued) const;
   void SettleFront(std::string_view result, const Stored& stored, base::SteadyTime now);
   void RejectFront(std::string_view kind, std::string_view reason);
   void PopFront();
@@ -134,6 +140,7 @@ class BatchLane {
   std::deque<Queued> queue_;  // the first may be being written
   std::optional<Assembly> assembly_;
   std::uint64_t broken_seq_ = 0;  // of the assembly rejected last: the rest of its parts may still come
+  std::vector<BatchRef> rejected_;
   std::size_t bytes_ = 0;
   std::uint64_t state_seq_;
   std::uint64_t upstream_seq_ = 0;  // numbers given to an upstream collector's batches

@@ -7,12 +7,15 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <absl/status/statusor.h>
 
 #include "common/base/clock.h"
 #include "common/model/batch.h"
 #include "common/model/delivery.h"
+#include "hub/store/durable_batches.h"
+#include "hub/store/gap_ledger.h"
 #include "hub/store/presence.h"
 #include "hub/store/state_store.h"
 
@@ -72,7 +75,16 @@ struct Position {
   std::uint64_t epoch = 0;
   std::string instance;  // whose numbers the rest is about
   std::uint64_t state_seq = 0;
-  model::DurablePosition durable;
+  store::DurableBatches durable;
+};
+
+// What a stream has heard of holes in its cluster's history.
+struct GapNews {
+  std::string instance;  // whose numbers the gaps have
+  std::vector<model::Gap> gaps;
+  // What became of the hole that began when the link was lost, if one did; absent: nothing yet.
+  std::optional<store::GapLedger::LinkEnd> link = std::nullopt;
+  base::SystemTime at{};  // when the link was back
 };
 
 // Writes one cluster for one stream, as the cluster's writer under the epoch it was made with. Confined to one thread
@@ -83,13 +95,16 @@ class ClusterWriter {
   virtual ~ClusterWriter() = default;
 
   // The state of a batch, judged and written as documents in one atomic step, with `durable` (of position.instance) as
-  // the position to continue from. What the batch does not carry (failed lists, things read rarely) stays. `data_at`:
-  // when the data was true by the hub's clock. REQUIRES: position.epoch is that of this writer.
+  // the position to continue from, and the holes that the batch tells of. What the batch does not carry (failed lists,
+  // things read rarely) stays. `data_at`: when the data was true by the hub's clock. REQUIRES: position.epoch is that
+  // of this writer.
   virtual absl::StatusOr<store::ApplyResult> Apply(const store::WriterPosition& position, const model::Batch& batch,
-                                                   base::SystemTime data_at, const model::DurablePosition& durable) = 0;
+                                                   base::SystemTime data_at, const store::DurableBatches& durable) = 0;
   // Remembers `durable` alone, for a stream that is idle or only sends history.
   virtual absl::StatusOr<store::ApplyResult> PutDurable(const std::string& instance,
-                                                        const model::DurablePosition& durable) = 0;
+                                                        const store::DurableBatches& durable) = 0;
+  // Adds to the ledger of holes what it does not have yet.
+  virtual absl::StatusOr<store::ApplyResult> PutGaps(const GapNews& news) = 0;
   // REQUIRES: presence.epoch is that of this writer.
   virtual absl::StatusOr<store::ApplyResult> PutPresence(const store::Presence& presence) = 0;
 };

@@ -59,8 +59,15 @@ void Receipts::Settle(std::size_t bytes) {
 }
 
 void Receipts::Applied(const BatchRef& batch, const Placed& placed) {
+  has_applied_ = true;
   if (!delivery_) {
     acks_.push_back({.batch_id = batch.id});
+    // Of upstream a hole is told by its times: it begins with the batch before.
+    const base::SystemTime before = sampled_at_ != base::SystemTime{} ? sampled_at_ : batch.collected_at;
+    if (placed.samples != nullptr) {
+      samples_.Add(batch.seq, std::min(before, batch.collected_at), batch.collected_at, placed.samples, placed.at);
+      sampled_at_ = batch.collected_at;
+    }
     return;
   }
   Settle(batch.bytes);
@@ -78,7 +85,7 @@ void Receipts::Applied(const BatchRef& batch, const Placed& placed) {
 
 void Receipts::StateDurable(const Wait& wait, base::SteadyTime now) {
   if (wait.samples != nullptr) {
-    samples_.Add(wait.seq, wait.collected_at, wait.samples, now);
+    samples_.Add(wait.seq, wait.collected_at, wait.collected_at, wait.samples, now);
   } else {
     AddDurable({wait.seq, wait.seq}, wait.collected_at);
   }
@@ -117,9 +124,13 @@ std::vector<SampleWaits::News> Receipts::Step(base::SteadyTime now, const model:
       break;
     }
   }
-  std::vector<SampleWaits::News> refused;
-  if (samples_.next_look() > now) return refused;
+  std::vector<SampleWaits::News> given_up;
+  if (samples_.next_look() > now) return given_up;
   for (SampleWaits::News& news : samples_.Step(now)) {
+    if (!delivery_) {
+      if (news.fate != SampleWaits::Fate::kDurable) given_up.push_back(std::move(news));
+      continue;
+    }
     switch (news.fate) {
       case SampleWaits::Fate::kDurable:
         AddDurable(news.seqs, news.to);
@@ -131,11 +142,20 @@ std::vector<SampleWaits::News> Receipts::Step(base::SteadyTime now, const model:
         for (std::uint64_t seq = news.seqs.first; seq <= news.seqs.last; ++seq) {
           rejected_.push_back({seq, runtime::CutUtf8(news.why, kLongestReason)});
         }
-        refused.push_back(std::move(news));
+        given_up.push_back(std::move(news));
         break;
     }
   }
-  return refused;
+  return given_up;
+}
+
+bool Receipts::AreDurable(model::SeqRange seqs) const {
+  const model::DurablePosition& durable = durable_.position();
+  if (seqs.last <= durable.low) return true;
+  seqs.first = std::max(seqs.first, durable.low + 1);
+  return std::any_of(durable.ranges.begin(), durable.ranges.end(), [&seqs](const model::SeqRange& range) {
+    return range.first <= seqs.first && seqs.last <= range.last;
+  });
 }
 
 bool Receipts::has_urgent_news() const {

@@ -54,8 +54,9 @@ class Receipts {
   // Nobody waits for it: it only frees space.
   static constexpr std::chrono::milliseconds kDurableInterval{1000};
 
-  // For an upstream collector.
-  explicit Receipts(const Metrics& metrics) : metrics_(metrics) {}
+  // For an upstream collector. `history` as below.
+  Receipts(const history::HistoryWriter* history, const Metrics& metrics)
+      : metrics_(metrics), history_(history), samples_(history) {}
   // For one with "delivery": it may continue from `durable` and was granted `credits`. `history`: null: off. Borrowed.
   Receipts(std::string instance, const model::DurablePosition& durable, model::Credits credits,
            const history::HistoryWriter* history, const Metrics& metrics);
@@ -79,7 +80,8 @@ class Receipts {
   // Bytes of a message that belongs to a batch which was settled without it.
   void Dropped(std::size_t bytes);
   // Settles the waits for durability that are over, by what the stores say; nothing to do unless one may be. `durable`
-  // is the state store's word. Returns those whose samples the history store refused; they count as rejected.
+  // is the state store's word. Returns whose samples will not get to the history store: those it refused, which count
+  // as rejected, and of an upstream collector, who cannot send them again, those that are lost.
   bool has_ended_wait(base::SteadyTime now) const {
     return (!waits_.empty() && waits_.front().look_at <= now) || samples_.next_look() <= now;
   }
@@ -94,6 +96,8 @@ class Receipts {
 
   const model::DurablePosition& durable() const { return durable_.position(); }
   bool IsDurable(std::uint64_t seq) const { return durable_.Contains(seq); }
+  bool AreDurable(model::SeqRange seqs) const;  // all of them
+  bool has_applied() const { return has_applied_; }
   // When the newest durable batch was collected; zero: not known.
   base::SystemTime newest_durable() const { return newest_durable_; }
   void SetNewestDurable(base::SystemTime newest) { newest_durable_ = newest; }
@@ -125,6 +129,7 @@ class Receipts {
 
   const Metrics& metrics_;
   const bool delivery_ = false;
+  bool has_applied_ = false;  // anything, on this stream
 
   // Upstream: in the order of their batches.
   std::deque<model::UpstreamAck> acks_;
@@ -142,8 +147,9 @@ class Receipts {
   model::SeqSet durable_;
   base::SystemTime newest_durable_{};
   bool durable_news_ = false;
-  std::deque<Wait> waits_;                      // for the state store, in the order of their writes
-  SampleWaits samples_ = SampleWaits(nullptr);  // for the history store
+  std::deque<Wait> waits_;         // for the state store, in the order of their writes
+  SampleWaits samples_;            // for the history store
+  base::SystemTime sampled_at_{};  // upstream: the batch added last was collected
   ReplayPlan replay_;
   std::optional<base::SteadyTime> last_ack_;
 };

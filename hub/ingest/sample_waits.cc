@@ -20,15 +20,11 @@ base::SteadyTime NextLook(base::SteadyTime since, base::SteadyTime now) {
 
 }  // namespace
 
-void SampleWaits::Add(std::uint64_t seq, base::SystemTime collected_at, std::shared_ptr<const Ticket> ticket,
-                      base::SteadyTime now) {
+void SampleWaits::Add(std::uint64_t seq, base::SystemTime from, base::SystemTime to,
+                      std::shared_ptr<const Ticket> ticket, base::SteadyTime now) {
   const bool is_settled = ticket->Get().state != Ticket::State::kWaiting;
-  waits_.push_back({.seqs = {seq, seq},
-                    .from = collected_at,
-                    .to = collected_at,
-                    .ticket = std::move(ticket),
-                    .since = now,
-                    .first_since = now});
+  waits_.push_back(
+      {.seqs = {seq, seq}, .from = from, .to = to, .ticket = std::move(ticket), .since = now, .first_since = now});
   next_look_ = std::min(next_look_, is_settled ? now : now + kBetweenLooks);
 }
 

@@ -30,7 +30,8 @@ class SampleWaits {
   // `writer`: null: nothing is ever added. Borrowed.
   explicit SampleWaits(const history::HistoryWriter* writer) : writer_(writer) {}
 
-  void Add(std::uint64_t seq, base::SystemTime collected_at, std::shared_ptr<const history::Ticket> ticket,
+  // `from` is `to`, when it was collected, or what its loss is known from.
+  void Add(std::uint64_t seq, base::SystemTime from, base::SystemTime to, std::shared_ptr<const history::Ticket> ticket,
            base::SteadyTime now);
   bool empty() const { return waits_.empty(); }
   std::size_t size() const { return waits_.size(); }

@@ -179,6 +179,7 @@ void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now
         } else if constexpr (std::is_same_v<T, model::Heartbeat>) {
           if (!live) return too_early("health");
           presence_->OnHeartbeat(value);
+          for (const model::Gap& gap : value.gaps) NoteGap(gap);
         } else if constexpr (std::is_same_v<T, model::ConfigReport>) {
           if (!live) return too_early("config report");
           presence_->OnConfigReport(value);
@@ -213,9 +214,10 @@ void Session::GoLive(Admission admission, Now now) {
   services_.metrics.streams.With({ToLabel(kind())}).Add(-1);
   if (capabilities_.delivery) {
     services_.budget.Join();
-    receipts_.emplace(admission.instance, admission.durable, CreditsNow(now), services_.history, services_.metrics);
+    receipts_.emplace(admission.instance, admission.durable.position, CreditsNow(now), services_.history,
+                      services_.metrics);
   } else {
-    receipts_.emplace(services_.metrics);
+    receipts_.emplace(services_.history, services_.metrics);
   }
   services_.metrics.streams.With({ToLabel(kind())}).Add(1);
   writer_ = std::move(admission.writer);
@@ -227,8 +229,12 @@ void Session::GoLive(Admission admission, Now now) {
                                    .parts = capabilities_.parts},
                 writer_, *receipts_, services_);
   presence_.emplace(std::move(admission.presence), now.steady);
-  durable_written_ = std::move(admission.durable);
+  receipts_->SetNewestDurable(admission.durable.newest);
+  durable_written_ = std::move(admission.durable.position);
   durable_written_at_ = now.steady;
+  gaps_.emplace(admission.instance);
+  for (const model::Gap& gap : registration_.gaps) NoteGap(gap);
+  registration_.gaps.clear();
   welcome_due_ = capabilities_.delivery;
   config_due_ = !welcome_due_;
   state_ = State::kLive;
@@ -287,11 +293,46 @@ void Session::CheckLive(Now now) {
   }
   presence_->SetLimited(lane_->limited().what);
   receipts_->SetCredits(CreditsNow(now));
-  if (!receipts_->has_ended_wait(now.steady)) return;
-  for (const SampleWaits::News& refused : receipts_->Step(now.steady, services_.data.Durable())) {
-    services_.metrics.rejected.Add({"history"}, static_cast<double>(refused.seqs.last - refused.seqs.first + 1));
-    services_.log.Write(log::Level::kWarn, "the history store refused a batch's samples",
-                        {{"cluster", registration_.cluster}, {"seq", refused.seqs.first}, {"reason", refused.why}});
+  if (receipts_->has_ended_wait(now.steady) || gaps_->next_look() <= now.steady) {
+    const model::DurableMark durable = services_.data.Durable();
+    NoteLostSamples(receipts_->Step(now.steady, durable));
+    for (const model::SeqRange& seqs : gaps_->Step(now.steady, durable)) receipts_->AddDurable(seqs);
+  }
+  CheckGaps(now);
+}
+
+void Session::NoteGap(const model::Gap& gap) {
+  if (gap.seqs.first != 0 && receipts_->AreDurable(gap.seqs)) return;
+  gaps_->Add(gap);
+}
+
+void Session::NoteLostSamples(const std::vector<SampleWaits::News>& news) {
+  for (const SampleWaits::News& lost : news) {
+    model::Gap gap{.from = lost.from, .to = lost.to, .cause = model::GapCause::kStoreDown};
+    if (lost.fate == SampleWaits::Fate::kRefused) {
+      gap.cause = model::GapCause::kRejected;
+      services_.metrics.rejected.Add({"history"}, static_cast<double>(lost.seqs.last - lost.seqs.first + 1));
+      services_.log.Write(log::Level::kWarn, "the history store refused a batch's samples",
+                          {{"cluster", registration_.cluster}, {"seq", lost.seqs.first}, {"reason", lost.why}});
+    }
+    if (!receipts_->upstream()) gap.seqs = lost.seqs;
+    NoteGap(gap);
+  }
+}
+
+void Session::CheckGaps(Now now) {
+  for (const BatchRef& batch : lane_->TakeRejected()) {
+    const base::SystemTime at = batch.collected_at != base::SystemTime{} ? batch.collected_at : now.wall;
+    model::Gap gap{.from = at, .to = at, .cause = model::GapCause::kRejected};
+    if (!receipts_->upstream()) gap.seqs = {batch.seq, batch.seq};
+    NoteGap(gap);
+  }
+  if (gaps_->link_ended()) return;
+  if (receipts_->upstream()) {
+    // It made nothing while it was away.
+    if (receipts_->has_applied()) gaps_->EndLink(store::GapLedger::LinkEnd::kLost, now.wall);
+  } else if (registration_.held.first == 0 || receipts_->AreDurable(registration_.held)) {
+    gaps_->EndLink(store::GapLedger::LinkEnd::kFilled, now.wall);
   }
 }
 
@@ -392,13 +433,14 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
     case State::kLive:
       at(rechecked_ + kRecheckInterval);
       at(receipts_->next_due(!writing_since_, now.steady));
+      at(gaps_->next_look());
       if (now.steady < pressed_until_) at(pressed_until_);
       if (reading_) at(lane_->next_due());
       if (writing_since_) at(*writing_since_ + services_.write_limit);
       if (!reading_ && now.steady < read_after_) at(read_after_);
       if (!reading_ && now.steady >= read_after_ && !receipts_->upstream()) at(now.steady + kHeldPoll);
       if (!job_running_) {
-        at(after_retry(std::min(presence_due(), durable_due())));
+        at(after_retry(std::min({presence_due(), durable_due(), gaps_due()})));
         if (!lane_->empty()) at(retry_at_);
       }
       break;

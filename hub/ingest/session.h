@@ -20,6 +20,7 @@
 #include "hub/ingest/admission.h"
 #include "hub/ingest/batch_lane.h"
 #include "hub/ingest/byte_pace.h"
+#include "hub/ingest/gap_notes.h"
 #include "hub/ingest/ports.h"
 #include "hub/ingest/presence_keeper.h"
 #include "hub/ingest/receipts.h"
@@ -40,6 +41,10 @@ struct DurableWritten {
   absl::StatusOr<store::ApplyResult> result;
   model::DurablePosition durable;
 };
+struct GapsWritten {
+  absl::StatusOr<store::ApplyResult> result;
+  std::uint64_t continuity = 0;  // of the store, before the write
+};
 struct FenceExplained {
   std::optional<absl::Status> why;
 };
@@ -50,7 +55,7 @@ struct CredentialVerified {
 struct JobFailed {
   std::string what;
 };
-using JobResult = std::variant<AdmissionResult, Stored, PresenceWritten, DurableWritten, FenceExplained,
+using JobResult = std::variant<AdmissionResult, Stored, PresenceWritten, DurableWritten, GapsWritten, FenceExplained,
                                CredentialVerified, JobFailed>;
 // Work that blocks, on the store or the authenticator.
 using Job = std::function<JobResult()>;
@@ -121,6 +126,10 @@ class Session {
   void Recheck(Now now);
   void CheckLimits(Now now);
   void CheckLive(Now now);
+  // What is known of holes by now.
+  void CheckGaps(Now now);
+  void NoteGap(const model::Gap& gap);
+  void NoteLostSamples(const std::vector<SampleWaits::News>& news);
   // What the collector may have in flight; no history while there is no room for it.
   model::Credits CreditsNow(Now now);
   void End(const absl::Status& status, Now now) { End(status, base::Message(status), now); }
@@ -141,6 +150,7 @@ class Session {
   void Take(const Stored& stored, Now now);
   void Take(const PresenceWritten& written, Now now);
   void Take(DurableWritten written, Now now);
+  void Take(const GapsWritten& written, Now now);
   void Take(const FenceExplained& explained, Now now);
   void Take(const CredentialVerified& verified, Now now);
   void Take(const JobFailed& failed, Now now);
@@ -148,7 +158,9 @@ class Session {
   bool Absorb(const absl::StatusOr<store::ApplyResult>& result, Now now);
   Job WritePresence(Now now);
   Job WriteDurable();
+  Job WriteGaps();
   base::SteadyTime presence_due() const;
+  base::SteadyTime gaps_due() const;
   base::SteadyTime durable_due() const;
 
   Info info_;
@@ -171,6 +183,8 @@ class Session {
   std::optional<Receipts> receipts_;
   std::optional<BatchLane> lane_;
   std::optional<PresenceKeeper> presence_;
+  std::optional<GapNotes> gaps_;
+  base::SteadyTime gaps_retry_at_{};
   BytePace pace_;
   base::SteadyTime pressed_until_{};
   base::SteadyTime rechecked_;

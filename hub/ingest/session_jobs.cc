@@ -9,6 +9,7 @@ namespace clusterpulse::ingest {
 namespace {
 
 constexpr std::chrono::seconds kBetweenDurableWrites{10};
+constexpr std::chrono::seconds kNextGaps{5};  // after the store did not take them
 // What keeps the hub from letting a collector in may be over in a moment: it has just started and lists its objects.
 // One of ours takes a hub that is silent for 2 s for an upstream one.
 constexpr std::chrono::milliseconds kAdmissionPatience{1500}, kNextAdmission{250};
@@ -22,6 +23,10 @@ base::SteadyTime Session::presence_due() const {
 base::SteadyTime Session::durable_due() const {
   const bool is_due = !fenced_ && !receipts_->upstream() && lane_->empty() && receipts_->durable() != durable_written_;
   return is_due ? durable_written_at_ + kBetweenDurableWrites : base::SteadyTime::max();
+}
+
+base::SteadyTime Session::gaps_due() const {
+  return !fenced_ && gaps_->has_news() ? gaps_retry_at_ : base::SteadyTime::max();
 }
 
 Job Session::NextJob(Now now) {
@@ -42,6 +47,8 @@ Job Session::NextJob(Now now) {
       return JobResult(FenceExplained{ExplainFence(services, cluster, epoch)});
     };
   }
+  // Rare, and what follows from them waits for them.
+  if (state_ == State::kLive && gaps_due() <= now.steady) return WriteGaps();
   // Presence and batches take turns, so that neither waits for a write of the other that keeps failing.
   const bool presence_is_due = presence_due() <= now.steady;
   if (state_ == State::kLive && (batch_first_ || !presence_is_due)) {
@@ -66,8 +73,17 @@ Job Session::WritePresence(Now now) {
 }
 
 Job Session::WriteDurable() {
-  return [writer = writer_, instance = presence_->presence().instance, durable = receipts_->durable()] {
-    return JobResult(DurableWritten{writer->PutDurable(instance, durable), durable});
+  return [writer = writer_, instance = presence_->presence().instance,
+          durable = store::DurableBatches{receipts_->durable(), receipts_->newest_durable()}] {
+    return JobResult(DurableWritten{writer->PutDurable(instance, durable), durable.position});
+  };
+}
+
+Job Session::WriteGaps() {
+  return [&data = services_.data, writer = writer_, news = gaps_->Take()] {
+    GapsWritten written{.result = store::ApplyResult::kRepeated, .continuity = data.Durable().continuity};
+    written.result = writer->PutGaps(news);
+    return JobResult(std::move(written));
   };
 }
 
@@ -114,9 +130,8 @@ void Session::Take(AdmissionResult result, Now now) {
 
 void Session::Take(const Stored& stored, Now now) {
   if (!lane_) return;  // the stream ended meanwhile
-  const bool was_written = stored.fault.ok() && stored.result.ok();
-  if (!Absorb(lane_->OnStored(stored, now.steady), now) || !was_written) return;
-  durable_written_ = stored.durable;
+  if (!Absorb(lane_->OnStored(stored, now.steady), now) || !stored.durable.has_value()) return;
+  durable_written_ = stored.durable->position;
   durable_written_at_ = now.steady;
 }
 
@@ -132,6 +147,20 @@ void Session::Take(DurableWritten written, Now now) {
   if (!Absorb(written.result, now)) return;
   durable_written_ = std::move(written.durable);
   durable_written_at_ = now.steady;
+}
+
+void Session::Take(const GapsWritten& written, Now now) {
+  if (!written.result.ok()) {
+    // Nothing else waits for it.
+    gaps_->Failed();
+    gaps_retry_at_ = now.steady + kNextGaps;
+    services_.metrics.store_errors.Add();
+    services_.log.Write(log::Level::kWarn, "the store does not take what a stream tells of holes, trying again",
+                        {{"cluster", registration_.cluster}, {"error", log::ToText(written.result.status())}});
+    return;
+  }
+  if (!Absorb(written.result, now)) return gaps_->Failed();
+  gaps_->Written(now.steady, services_.data.DurableAfter(), written.continuity);
 }
 
 void Session::Take(const FenceExplained& explained, Now now) {

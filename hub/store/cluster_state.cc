@@ -198,6 +198,9 @@ absl::StatusOr<ApplyResult> ClusterState::DropData(const WriterPosition& positio
     writes.push_back(Delete{keys::Cluster(cluster, document)});
   }
   writes.push_back(Delete{keys::Push(cluster)});
+  writes.push_back(Delete{keys::Gaps(cluster)});
+  writes.push_back(
+      HashSet{keys::Writer(cluster, WriterRole::kData), {{std::string(keys::kWriterGapsRevision), "0"}}, {}});
   return WriteAs(position, writes);
 }
 
@@ -217,6 +220,19 @@ absl::Status ClusterState::Remove(const std::string& cluster) {
   // A repeat is silent: it was said already.
   if (deleted > 0) PutEvents(cluster, {{"cluster.deleted", "null"}}, base::FormatSeconds(clock_.Now()), writes);
   return store_.Commit(writes);
+}
+
+absl::StatusOr<GapLedger> ClusterState::ReadGaps(const std::string& cluster) {
+  ASSIGN_OR_RETURN(const auto text, store_.Get(keys::Gaps(cluster)));
+  return text.has_value() ? GapLedger::Read(*text) : GapLedger();
+}
+
+void ClusterState::PutGaps(const std::string& cluster, GapLedger& ledger, std::vector<Write>& writes) const {
+  ledger.Prune(clock_.Now());
+  writes.push_back(SetString{keys::Gaps(cluster), ledger.Next(), {}});
+  writes.push_back(HashSet{keys::Writer(cluster, WriterRole::kData),
+                           {{std::string(keys::kWriterGapsRevision), std::to_string(ledger.revision())}},
+                           {}});
 }
 
 absl::StatusOr<std::vector<std::string>> ClusterState::Clusters() {

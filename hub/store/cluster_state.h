@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "common/model/cluster.h"
 #include "common/model/health.h"
+#include "hub/store/gap_ledger.h"
 #include "hub/store/state_store.h"
 
 namespace clusterpulse::store {
@@ -85,6 +86,12 @@ class ClusterState {
 
   // What the status document says now; nullopt: there is none.
   absl::StatusOr<std::optional<model::Health>> ReadHealth(const std::string& cluster);
+
+  // The holes in the cluster's history. Only the writer of its data changes them: it reads them under its epoch and
+  // puts what they are then among its writes (`beside`), which also makes them the ledger's next revision. Whoever
+  // writes as_read does the same with the revision it read.
+  absl::StatusOr<GapLedger> ReadGaps(const std::string& cluster);
+  void PutGaps(const std::string& cluster, GapLedger& ledger, std::vector<Write>& writes) const;
 
   // Every key and index of the cluster; writers still at it are fenced. Publishes `cluster.deleted`. Repeatable.
   absl::Status Remove(const std::string& cluster);

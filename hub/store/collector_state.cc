@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "common/base/time_format.h"
 #include "hub/store/collector_documents.h"
 #include "hub/store/keys.h"
 
@@ -27,6 +28,16 @@ std::string Text(const std::map<std::string, std::string>& fields, const std::st
   return found == fields.end() ? std::string() : found->second;
 }
 
+HashSet PositionOf(const std::string& cluster, const DurableBatches& durable) {
+  HashSet position{keys::Writer(cluster, WriterRole::kData),
+                   {{std::string(keys::kWriterDurable), documents::OfDurable(durable.position)}},
+                   {}};
+  if (durable.newest != base::SystemTime{}) {
+    position.fields.emplace_back(keys::kWriterDurableAt, base::FormatNanos(durable.newest));
+  }
+  return position;
+}
+
 WriterPosition Unnumbered(const std::string& cluster, std::uint64_t epoch) {
   return {cluster, epoch, {}, 0, WriterRole::kData};
 }
@@ -39,35 +50,43 @@ Write CollectorState::Hint(const std::string& cluster) const {
 
 absl::StatusOr<StoredPosition> CollectorState::ReadPosition(const std::string& cluster) {
   ASSIGN_OR_RETURN(const auto fields, store_.HashGetAll(keys::Writer(cluster, WriterRole::kData)));
-  return StoredPosition{Number(fields, "epoch"), Text(fields, "instance"), Number(fields, "state_seq"),
-                        documents::ReadDurable(Text(fields, std::string(keys::kWriterDurable)))};
+  StoredPosition position{.epoch = Number(fields, "epoch"),
+                          .instance = Text(fields, "instance"),
+                          .state_seq = Number(fields, "state_seq"),
+                          .gaps_revision = Number(fields, std::string(keys::kWriterGapsRevision))};
+  position.durable.position = documents::ReadDurable(Text(fields, std::string(keys::kWriterDurable)));
+  position.durable.newest =
+      base::ParseRfc3339(Text(fields, std::string(keys::kWriterDurableAt))).value_or(base::SystemTime{});
+  return position;
 }
 
 absl::StatusOr<ApplyResult> CollectorState::Apply(const WriterPosition& position, const Batch& batch) {
   const std::string& cluster = position.cluster;
   std::vector<Write> beside;
   beside.push_back(SetString{keys::Push(cluster), documents::OfPushRecord(batch.record), {}});
-  beside.push_back(HashSet{keys::Writer(cluster, WriterRole::kData),
-                           {{std::string(keys::kWriterDurable), documents::OfDurable(batch.durable)}},
-                           {}});
+  beside.push_back(PositionOf(cluster, batch.durable));
+  if (batch.gaps != nullptr) clusters_.PutGaps(cluster, *batch.gaps, beside);
   if (batch.hint) beside.push_back(Hint(cluster));
   return clusters_.Apply(position, batch.snapshot, {batch.record.health, batch.record.message}, batch.cadence,
                          batch.events, std::move(beside), batch.data_at);
 }
 
 absl::StatusOr<ApplyResult> CollectorState::PutDurable(const std::string& cluster, std::uint64_t epoch,
-                                                       const std::string& instance,
-                                                       const model::DurablePosition& durable) {
+                                                       const std::string& instance, const DurableBatches& durable) {
   // Behind the fence only this writer moves the position, so that it may be read first.
   ASSIGN_OR_RETURN(const StoredPosition before, ReadPosition(cluster));
-  HashSet position{keys::Writer(cluster, WriterRole::kData),
-                   {{std::string(keys::kWriterDurable), documents::OfDurable(durable)}},
-                   {}};
+  HashSet position = PositionOf(cluster, durable);
   if (before.instance != instance) {
     position.fields.emplace_back("instance", instance);
     position.fields.emplace_back("state_seq", "0");
   }
   return clusters_.WriteAs(Unnumbered(cluster, epoch), {std::move(position)});
+}
+
+absl::StatusOr<ApplyResult> CollectorState::PutGaps(const std::string& cluster, std::uint64_t epoch, GapLedger& gaps) {
+  std::vector<Write> writes;
+  clusters_.PutGaps(cluster, gaps, writes);
+  return clusters_.WriteAs(Unnumbered(cluster, epoch), writes);
 }
 
 absl::StatusOr<ApplyResult> CollectorState::PutPresence(const std::string& cluster, const Presence& presence,
@@ -80,9 +99,10 @@ absl::StatusOr<ApplyResult> CollectorState::PutPresence(const std::string& clust
 
 absl::StatusOr<CollectorState::Seen> CollectorState::Read(const std::string& cluster) {
   Seen seen;
-  ASSIGN_OR_RETURN(const auto texts,
-                   store_.GetMany({keys::Push(cluster), keys::Collector(cluster), keys::CollectorRefused(cluster)}));
-  const auto& [record, presence, refused] = std::tie(texts[0], texts[1], texts[2]);
+  ASSIGN_OR_RETURN(const auto texts, store_.GetMany({keys::Push(cluster), keys::Collector(cluster),
+                                                     keys::CollectorRefused(cluster), keys::Gaps(cluster)}));
+  const auto& [record, presence, refused, gaps] = std::tie(texts[0], texts[1], texts[2], texts[3]);
+  if (gaps.has_value()) seen.gaps = *gaps;
   if (record.has_value()) seen.record = documents::ReadPushRecord(*record);
   if (presence.has_value()) seen.presence = documents::ReadPresence(*presence);
   if (!seen.presence.has_value()) return seen;

@@ -9,6 +9,8 @@
 
 #include "common/model/delivery.h"
 #include "hub/store/cluster_state.h"
+#include "hub/store/durable_batches.h"
+#include "hub/store/gap_ledger.h"
 #include "hub/store/presence.h"
 #include "hub/store/push_record.h"
 #include "hub/store/state_store.h"
@@ -21,7 +23,8 @@ struct StoredPosition {
   std::uint64_t epoch = 0;  // 0: the cluster has no writer
   std::string instance;
   std::uint64_t state_seq = 0;
-  model::DurablePosition durable;
+  DurableBatches durable;
+  std::uint64_t gaps_revision = 0;  // GapLedger::revision
   bool operator==(const StoredPosition&) const = default;
 };
 
@@ -43,11 +46,12 @@ class CollectorState {
   struct Batch {
     const model::ClusterSnapshot& snapshot;
     const PushRecord& record;
-    const model::DurablePosition& durable;
+    const DurableBatches& durable;
     Cadence cadence;
     std::vector<ClusterEvent> events;
     bool hint = false;
     std::optional<base::SystemTime> data_at;  // of the snapshot, as in ClusterState::Apply
+    GapLedger* gaps = nullptr;                // with what the batch says of them; null: nothing. Becomes what is stored
   };
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const Batch& batch);
 
@@ -55,7 +59,9 @@ class CollectorState {
 
   // `durable` alone. An instance that wrote no state yet becomes the one the position is about.
   absl::StatusOr<ApplyResult> PutDurable(const std::string& cluster, std::uint64_t epoch, const std::string& instance,
-                                         const model::DurablePosition& durable);
+                                         const DurableBatches& durable);
+  // The ledger alone; it was read under this epoch, and becomes what is stored.
+  absl::StatusOr<ApplyResult> PutGaps(const std::string& cluster, std::uint64_t epoch, GapLedger& gaps);
   // Also counts the cluster among the hub's (ClusterState::Clusters), so that a stream that outlived its object leaves
   // nothing for ever. `presence.refused` is not written.
   absl::StatusOr<ApplyResult> PutPresence(const std::string& cluster, const Presence& presence, bool hint);
@@ -63,6 +69,7 @@ class CollectorState {
   struct Seen {
     std::optional<Presence> presence;
     std::optional<PushRecord> record;
+    std::string gaps;            // the document of GapLedger, not read yet; empty: none
     base::SystemTime beat_at{};  // `last_message` as written, which moves with every beat whatever the clocks say
   };
   absl::StatusOr<Seen> Read(const std::string& cluster);

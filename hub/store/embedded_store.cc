@@ -472,8 +472,13 @@ absl::StatusOr<ApplyResult> EmbeddedStore::Apply(const WriterPosition& position,
     ASSIGN_OR_RETURN(const auto instance, sql.Field(key, "instance"));
     ASSIGN_OR_RETURN(const auto seq, sql.Field(key, "state_seq"));
     const bool is_writer = epoch == std::to_string(position.epoch);
-    const bool is_unmoved = (is_writer || (!epoch.has_value() && position.epoch == 0)) &&
-                            instance.value_or("") == position.instance && ParseNumber(seq.value_or("")) == position.seq;
+    std::optional<std::string> gaps;
+    if (position.as_read) {
+      ASSIGN_OR_RETURN(gaps, sql.Field(key, keys::kWriterGapsRevision));
+    }
+    const bool is_unmoved =
+        (is_writer || (!epoch.has_value() && position.epoch == 0)) && instance.value_or("") == position.instance &&
+        ParseNumber(seq.value_or("")) == position.seq && ParseNumber(gaps.value_or("")) == position.gaps_revision;
     if (position.as_read ? !is_unmoved : !is_writer) {
       result = ApplyResult::kFenced;
       return absl::OkStatus();

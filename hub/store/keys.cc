@@ -43,6 +43,7 @@ std::string Writer(std::string_view cluster, WriterRole role) {
 std::string Collector(std::string_view cluster) { return Cluster(cluster, "collector"); }
 std::string CollectorRefused(std::string_view cluster) { return Cluster(cluster, "collector:refused"); }
 std::string Push(std::string_view cluster) { return Cluster(cluster, "push"); }
+std::string Gaps(std::string_view cluster) { return Cluster(cluster, "gaps"); }
 std::string CollectorHints(std::string_view hub_namespace) { return Join({"clusterpulse:collectors:", hub_namespace}); }
 std::string ClustersOfHub(std::string_view hub_namespace) { return Join({"clusterpulse:clusters:", hub_namespace}); }
 std::string Events(std::string_view name) { return Join({"events:", name}); }

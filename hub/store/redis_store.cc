@@ -20,17 +20,18 @@ namespace {
 SteadyTime Now() { return std::chrono::steady_clock::now(); }
 
 // The one way state is written. With a key (the cluster's writer): ARGV = epoch, instance, seq, a letter ('m': the
-// position moves to them, 'r': they are what was read of it, '-': neither), then items; without: items alone. An item
-// is a header, kind letter and number of arguments, and the arguments of one command. Kinds: the type its key must have
-// when it exists (h s z l), any (-), or R: REPLACE key ttl prefix n suffix*n member*. Answers 0 applied, 1 repeated, 2
-// fenced. Types are checked before the first write, so that a foreign key refuses the whole chunk. Epochs compare as
-// text; seq and ttl stay far below 2^53.
+// position moves to them, 'r' and gaps_revision: they are what was read of it, '-': neither), then items; without:
+// items alone. An item is a header, kind letter and number of arguments, and the arguments of one command. Kinds: the
+// type its key must have when it exists (h s z l), any (-), or R: REPLACE key ttl prefix n suffix*n member*. Answers 0
+// applied, 1 repeated, 2 fenced. Types are checked before the first write, so that a foreign key refuses the whole
+// chunk. Epochs compare as text; seq and ttl stay far below 2^53.
 constexpr std::string_view kWriteScript = R"lua(
 local first = 1
 if KEYS[1] then
   local w = redis.call('HMGET', KEYS[1], 'epoch', 'instance', 'state_seq')
-  if ARGV[4] == 'r' then
+  if string.sub(ARGV[4], 1, 1) == 'r' then
     if (w[1] or '0') ~= ARGV[1] or (w[2] or '') ~= ARGV[2] or (w[3] or '0') ~= ARGV[3] then return 2 end
+    if (redis.call('HGET', KEYS[1], 'gaps_revision') or '0') ~= string.sub(ARGV[4], 2) then return 2 end
   else
     if w[1] ~= ARGV[1] then return 2 end
     if ARGV[3] ~= '0' and w[2] == ARGV[2] and w[3] and tonumber(ARGV[3]) <= tonumber(w[3]) then return 1 end
@@ -650,7 +651,7 @@ absl::StatusOr<ApplyResult> RedisStore::WriteChunk(const WriterPosition* positio
           .Arg(std::to_string(position->epoch))
           .Arg(position->instance)
           .Arg(std::to_string(position->seq))
-          .Arg(position->as_read ? "r" : "-");
+          .Arg(position->as_read ? "r" + std::to_string(position->gaps_revision) : "-");
     }
     const std::size_t head = request.size();
     std::size_t count = 0;

@@ -89,10 +89,11 @@ struct WriterPosition {
   // instance and number of the position as they are.
   std::uint64_t seq = 0;
   WriterRole role = WriterRole::kData;
-  // A write without a number by somebody who read the position: `epoch`, `instance` and `seq` are what was read (zeroes
-  // and empty where nothing was), and the write is fenced once any of them is another. So what was decided from what
-  // was read never covers what a writer wrote meanwhile. Leaves the position as it is.
+  // A write without a number by somebody who read the position: `epoch`, `instance`, `seq` and `gaps_revision` are what
+  // was read (zeroes and empty where nothing was), and the write is fenced once any of them is another. So what was
+  // decided from what was read never covers what a writer wrote meanwhile. Leaves the position as it is.
   bool as_read = false;
+  std::uint64_t gaps_revision = 0;  // field of the position, set by its writer; only looked at with as_read
 };
 
 enum class ApplyResult {

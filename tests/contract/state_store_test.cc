@@ -331,6 +331,34 @@ TEST_CASE("what was decided from a position that was read counts only while that
   CHECK(as_read({read_at, "i1", 1}) == ApplyResult::kFenced);
 }
 
+TEST_CASE("who read the position is fenced when the holes were written since") {
+  ON_EVERY_BACKEND;
+  const WriterPosition p = Writer(store, "c", 1, "i1");
+  REQUIRE(Apply(store, p, {}) == ApplyResult::kApplied);
+  const auto as_read = [&](std::uint64_t revision) {
+    WriterPosition position{"c", p.epoch, "i1", 1, kData, true};
+    position.gaps_revision = revision;
+    return Apply(store, position, {SetString{"verdict", "said", {}}});
+  };
+  const auto move = [&](const std::string& revision) {
+    return Apply(store, {"c", p.epoch, "", 0}, {HashSet{keys::Writer("c", kData), {{"gaps_revision", revision}}, {}}});
+  };
+  CHECK(as_read(1) == ApplyResult::kFenced);
+  CHECK(Text(store, "verdict") == "(none)");
+  CHECK(as_read(0) == ApplyResult::kApplied);
+  REQUIRE(move("1") == ApplyResult::kApplied);
+  CHECK(as_read(0) == ApplyResult::kFenced);
+  CHECK(as_read(1) == ApplyResult::kApplied);
+  REQUIRE(move("12") == ApplyResult::kApplied);
+  CHECK(as_read(1) == ApplyResult::kFenced);
+  CHECK(as_read(12) == ApplyResult::kApplied);
+  // Writers themselves do not look at it.
+  WriterPosition next = p;
+  next.seq = 2;
+  CHECK(Apply(store, next, {}) == ApplyResult::kApplied);
+  CHECK(as_read(12) == ApplyResult::kFenced);  // by the number
+}
+
 TEST_CASE("a store that was not disturbed keeps its continuity") {
   ON_EVERY_BACKEND;
   CHECK(store.DurableAfter() == (backend_name.starts_with("redis") ? 2000ms : 0ms));

@@ -95,7 +95,7 @@ class FakeCollectorData::Writer final : public ClusterWriter {
       : data_(data), cluster_(std::move(cluster)), epoch_(epoch) {}
 
   absl::StatusOr<ApplyResult> Apply(const store::WriterPosition& position, const model::Batch& batch,
-                                    base::SystemTime data_at, const model::DurablePosition& durable) override {
+                                    base::SystemTime data_at, const store::DurableBatches& durable) override {
     {
       MutexLock lock(data_.mu_);
       RETURN_IF_ERROR(data_.apply_failure_);
@@ -104,18 +104,34 @@ class FakeCollectorData::Writer final : public ClusterWriter {
       if (cluster.instance == position.instance && position.seq <= cluster.state_seq) return ApplyResult::kRepeated;
       cluster.instance = position.instance;
       cluster.state_seq = position.seq;
-      cluster.durable = durable;
+      cluster.durable = durable.position;
+      cluster.newest_durable = durable.newest;
+      for (const model::Gap& gap : batch.gaps) cluster.gaps.Record(position.instance, gap);
       cluster.applied.push_back(batch);
       cluster.data_at.push_back(data_at);
       return ApplyResult::kApplied;
     });
   }
 
-  absl::StatusOr<ApplyResult> PutDurable(const std::string& instance, const model::DurablePosition& durable) override {
+  absl::StatusOr<ApplyResult> PutDurable(const std::string& instance, const store::DurableBatches& durable) override {
     return data_.Write(cluster_, epoch_, [&](Cluster& cluster) {
       cluster.instance = instance;
-      cluster.durable = durable;
+      cluster.durable = durable.position;
+      cluster.newest_durable = durable.newest;
       ++cluster.durable_writes;
+      return ApplyResult::kApplied;
+    });
+  }
+
+  absl::StatusOr<ApplyResult> PutGaps(const GapNews& news) override {
+    {
+      MutexLock lock(data_.mu_);
+      RETURN_IF_ERROR(data_.gaps_failure_);
+    }
+    return data_.Write(cluster_, epoch_, [&](Cluster& cluster) {
+      for (const model::Gap& gap : news.gaps) cluster.gaps.Record(news.instance, gap);
+      if (news.link.has_value()) cluster.gaps.EndLink(*news.link, news.at);
+      ++cluster.gap_writes;
       return ApplyResult::kApplied;
     });
   }
@@ -163,7 +179,7 @@ absl::StatusOr<Position> FakeCollectorData::ReadPosition(const std::string& clus
   RETURN_IF_ERROR(Enter());
   MutexLock lock(mu_);
   const Cluster& at = clusters_[cluster];
-  return Position{at.epoch, at.instance, at.state_seq, at.durable};
+  return Position{at.epoch, at.instance, at.state_seq, {at.durable, at.newest_durable}};
 }
 
 absl::StatusOr<std::unique_ptr<ClusterWriter>> FakeCollectorData::TakeOver(const std::string& cluster,
@@ -226,6 +242,16 @@ void FakeCollectorData::Fail(absl::Status status) {
 void FakeCollectorData::FailApply(absl::Status status) {
   MutexLock lock(mu_);
   apply_failure_ = std::move(status);
+}
+
+void FakeCollectorData::FailGaps(absl::Status status) {
+  MutexLock lock(mu_);
+  gaps_failure_ = std::move(status);
+}
+
+void FakeCollectorData::OpenLink(const std::string& cluster, base::SystemTime from) {
+  MutexLock lock(mu_);
+  clusters_[cluster].gaps.OpenLink(from, true);
 }
 
 void FakeCollectorData::ThrowNext() {

@@ -65,11 +65,13 @@ class FakeCollectorData final : public CollectorData {
     std::string instance;
     std::uint64_t state_seq = 0;
     model::DurablePosition durable;
+    base::SystemTime newest_durable{};
+    store::GapLedger gaps;
     std::optional<store::Presence> presence;
     std::optional<store::Presence::Rival> refused;
     std::vector<model::Batch> applied;      // in order
     std::vector<base::SystemTime> data_at;  // of each
-    int presence_writes = 0, durable_writes = 0;
+    int presence_writes = 0, durable_writes = 0, gap_writes = 0;
   };
 
   // `clock` is borrowed.
@@ -84,9 +86,12 @@ class FakeCollectorData final : public CollectorData {
 
   Cluster Get(const std::string& cluster) const;
   void SetPresence(const std::string& cluster, store::Presence presence);
+  // As the leader does for a collector that is lost.
+  void OpenLink(const std::string& cluster, base::SystemTime from);
   // What every call answers from now on; ok: they work again.
   void Fail(absl::Status status);
   void FailApply(absl::Status status);
+  void FailGaps(absl::Status status);
   // The next call throws.
   void ThrowNext();
   // Called before each presence is written; null: nothing.
@@ -115,7 +120,7 @@ class FakeCollectorData final : public CollectorData {
   mutable base::Mutex mu_;
   base::CondVar resumed_;
   std::map<std::string, Cluster> clusters_ ABSL_GUARDED_BY(mu_);
-  absl::Status failure_ ABSL_GUARDED_BY(mu_), apply_failure_ ABSL_GUARDED_BY(mu_);
+  absl::Status failure_ ABSL_GUARDED_BY(mu_), apply_failure_ ABSL_GUARDED_BY(mu_), gaps_failure_ ABSL_GUARDED_BY(mu_);
   std::function<void(const store::Presence&)> on_presence_ ABSL_GUARDED_BY(mu_);
   bool hanging_ ABSL_GUARDED_BY(mu_) = false, throws_ ABSL_GUARDED_BY(mu_) = false;
   mutable int durable_calls_ ABSL_GUARDED_BY(mu_) = 0;

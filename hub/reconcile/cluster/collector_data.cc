@@ -108,7 +108,7 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
       : parent_(parent), cluster_(std::move(cluster)), epoch_(epoch) {}
 
   absl::StatusOr<ApplyResult> Apply(const store::WriterPosition& position, const model::Batch& batch,
-                                    base::SystemTime data_at, const model::DurablePosition& durable) override {
+                                    base::SystemTime data_at, const store::DurableBatches& durable) override {
     const base::SystemTime now = deps().clock.Now();
     RETURN_IF_ERROR(Recall(now));
     const PushJudgement judged =
@@ -127,6 +127,12 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
       completed.info->api_url = connection->spec.endpoint;
       snapshot = &completed;
     }
+    std::optional<store::GapLedger> ledger;
+    std::vector<model::GapCause> told;
+    if (!batch.gaps.empty()) {
+      ASSIGN_OR_RETURN(ledger, deps().clusters.ReadGaps(cluster_));
+      told = Record(position.instance, batch.gaps, *ledger);
+    }
     const std::chrono::seconds operator_interval = std::max(record.interval, parent_.options_.operator_interval);
     const store::CollectorState::Batch write{
         *snapshot,
@@ -135,18 +141,31 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
         {record.interval, operator_interval},
         EventsOf(judged, connection),
         !record_.has_value() || ShowsChange(*record_, record) || judged.health_changed || MayBeGivenUp(),
-        data_at};
+        data_at,
+        told.empty() ? nullptr : &*ledger};
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.Apply(position, write));
     if (result == ApplyResult::kApplied) {
       record_ = record;
       health_ = record.health;
       spoke_at_ = deps().clock.Steady();
+      Count(told);
     }
     return result;
   }
 
-  absl::StatusOr<ApplyResult> PutDurable(const std::string& instance, const model::DurablePosition& durable) override {
+  absl::StatusOr<ApplyResult> PutDurable(const std::string& instance, const store::DurableBatches& durable) override {
     return deps().collectors.PutDurable(cluster_, epoch_, instance, durable);
+  }
+
+  absl::StatusOr<ApplyResult> PutGaps(const ingest::GapNews& news) override {
+    // Under our epoch nobody else changes it, but for a leader who believes that the stream is lost.
+    ASSIGN_OR_RETURN(store::GapLedger ledger, deps().clusters.ReadGaps(cluster_));
+    const std::vector<model::GapCause> told = Record(news.instance, news.gaps, ledger);
+    const bool ends = news.link.has_value() && ledger.EndLink(*news.link, news.at);
+    if (told.empty() && !ends) return ApplyResult::kApplied;
+    ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.PutGaps(cluster_, epoch_, ledger));
+    if (result == ApplyResult::kApplied) Count(told);
+    return result;
   }
 
   absl::StatusOr<ApplyResult> PutPresence(const Presence& presence) override {
@@ -161,6 +180,20 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
 
  private:
   const Dependencies& deps() const { return parent_.deps_; }
+
+  // The causes of those that were new.
+  static std::vector<model::GapCause> Record(const std::string& instance, const std::vector<model::Gap>& gaps,
+                                             store::GapLedger& ledger) {
+    std::vector<model::GapCause> told;
+    for (const model::Gap& gap : gaps) {
+      if (ledger.Record(instance, gap)) told.push_back(gap.cause);
+    }
+    return told;
+  }
+  void Count(const std::vector<model::GapCause>& told) const {
+    for (const model::GapCause cause : told) parent_.gaps_.Add(cause);
+  }
+
   std::chrono::seconds Interval() const {
     return presence_.has_value() && presence_->interval.count() > 0 ? presence_->interval : kUpstreamInterval;
   }

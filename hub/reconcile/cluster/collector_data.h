@@ -6,8 +6,10 @@
 #include <string>
 
 #include "common/base/clock.h"
+#include "common/telemetry/registry.h"
 #include "hub/ingest/ports.h"
 #include "hub/reconcile/cluster/cluster_directory.h"
+#include "hub/reconcile/cluster/gap_counter.h"
 #include "hub/store/collector_state.h"
 #include "hub/store/state_store.h"
 
@@ -30,8 +32,8 @@ struct PushContext {
 PushJudgement JudgeBatch(const model::Batch& batch, const PushContext& context);
 
 // The store behind the streams: documents, status, event on change, record and position of a batch in one step, under
-// the epoch of the stream. Writes the same documents as pull mode does of the same snapshot. Gives a hint to the leader
-// when what the object's status shows at once has changed.
+// the epoch of the stream; and what streams hear of holes. Writes the same documents as pull mode does of the same
+// snapshot. Gives a hint to the leader when what the object's status shows at once has changed.
 class PushedClusters final : public ingest::CollectorData {
  public:
   struct Options {
@@ -43,9 +45,13 @@ class PushedClusters final : public ingest::CollectorData {
     store::ClusterState& clusters;
     store::CollectorState& collectors;
     const base::Clock& clock;
+    telemetry::Registry* registry = nullptr;  // null: no metrics
   };
   PushedClusters(const Dependencies& dependencies, ConnectionLookup connection, Options options)
-      : deps_(dependencies), connection_(std::move(connection)), options_(options) {}
+      : deps_(dependencies),
+        connection_(std::move(connection)),
+        options_(options),
+        gaps_(GapCounter::Make(dependencies.registry)) {}
 
   absl::StatusOr<ingest::Position> ReadPosition(const std::string& cluster) override;
   absl::StatusOr<std::unique_ptr<ingest::ClusterWriter>> TakeOver(const std::string& cluster,
@@ -61,6 +67,7 @@ class PushedClusters final : public ingest::CollectorData {
   const Dependencies deps_;
   const ConnectionLookup connection_;
   const Options options_;
+  const GapCounter gaps_;
 };
 
 }  // namespace clusterpulse::reconcile

@@ -22,7 +22,7 @@ class Rig {
     batch.cluster = "c";
     batch.seq = seq;
     batch.collected_at = At(seq);
-    waits.Add(seq, batch.collected_at, writer.Write(batch), clock.Steady());
+    waits.Add(seq, batch.collected_at, batch.collected_at, writer.Write(batch), clock.Steady());
   }
   static base::SystemTime At(std::uint64_t seq) { return base::SystemTime(std::chrono::seconds(1000 + seq)); }
   std::vector<SampleWaits::News> Step() { return waits.Step(clock.Steady()); }

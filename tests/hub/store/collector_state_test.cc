@@ -25,7 +25,7 @@ struct Hub {
     REQUIRE(epoch.ok());
     return *epoch;
   }
-  ApplyResult Apply(const WriterPosition& position, const model::DurablePosition& durable = {}, bool hint = false) {
+  ApplyResult Apply(const WriterPosition& position, const DurableBatches& durable = {}, bool hint = false) {
     record.received_at = clock.Now();
     const auto result = state.Apply(position, {{}, record, durable, {}, {}, hint});
     REQUIRE(result.ok());
@@ -50,31 +50,31 @@ TEST_CASE("a batch, its record and what is durable are one step, and a later str
   const std::uint64_t epoch = hub.TakeOver();
   hub.record.health = model::Health::kHealthy;
   hub.record.message = "fine";
-  CHECK(hub.Apply({"c", epoch, "i", 4}, {2, {{4, 4}}}) == ApplyResult::kApplied);
-  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {2, {{4, 4}}}});
+  CHECK(hub.Apply({"c", epoch, "i", 4}, {{2, {{4, 4}}}}) == ApplyResult::kApplied);
+  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {{2, {{4, 4}}}}});
   CHECK(hub.state.ReadRecord("c")->value() == hub.record);
   CHECK_THAT(hub.store->Get("cluster:c:status")->value(),
              Catch::Contains(R"("health":"healthy")") && Catch::Contains(R"("message":"fine")"));
 
   // Repeated or fenced: nothing of it counts.
   hub.record.message = "late";
-  CHECK(hub.Apply({"c", epoch, "i", 4}, {9, {}}) == ApplyResult::kRepeated);
+  CHECK(hub.Apply({"c", epoch, "i", 4}, {{9, {}}}) == ApplyResult::kRepeated);
   const std::uint64_t next = hub.TakeOver();
-  CHECK(hub.Apply({"c", epoch, "i", 5}, {9, {}}) == ApplyResult::kFenced);
+  CHECK(hub.Apply({"c", epoch, "i", 5}, {{9, {}}}) == ApplyResult::kFenced);
   CHECK(hub.state.ReadRecord("c")->value().message == "fine");
-  CHECK(hub.Position() == StoredPosition{next, "i", 4, {2, {{4, 4}}}});
+  CHECK(hub.Position() == StoredPosition{next, "i", 4, {{2, {{4, 4}}}}});
 }
 
 TEST_CASE("what is durable can be remembered alone; another instance starts over") {
   Hub hub;
   const std::uint64_t epoch = hub.TakeOver();
-  REQUIRE(hub.Apply({"c", epoch, "i", 4}, {2, {}}) == ApplyResult::kApplied);
-  CHECK(*hub.state.PutDurable("c", epoch, "i", {4, {}}) == ApplyResult::kApplied);
-  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {4, {}}});
-  CHECK(*hub.state.PutDurable("c", epoch, "new", {1, {}}) == ApplyResult::kApplied);
-  CHECK(hub.Position() == StoredPosition{epoch, "new", 0, {1, {}}});
+  REQUIRE(hub.Apply({"c", epoch, "i", 4}, {{2, {}}}) == ApplyResult::kApplied);
+  CHECK(*hub.state.PutDurable("c", epoch, "i", {{4, {}}}) == ApplyResult::kApplied);
+  CHECK(hub.Position() == StoredPosition{epoch, "i", 4, {{4, {}}}});
+  CHECK(*hub.state.PutDurable("c", epoch, "new", {{1, {}}}) == ApplyResult::kApplied);
+  CHECK(hub.Position() == StoredPosition{epoch, "new", 0, {{1, {}}}});
   CHECK(hub.Apply({"c", epoch, "new", 1}) == ApplyResult::kApplied);
-  CHECK(*hub.state.PutDurable("c", epoch - 1, "i", {9, {}}) == ApplyResult::kFenced);
+  CHECK(*hub.state.PutDurable("c", epoch - 1, "i", {{9, {}}}) == ApplyResult::kFenced);
   CHECK(hub.Position() == StoredPosition{epoch, "new", 1, {}});
 }
 

@@ -76,7 +76,7 @@ struct Fixture {
   }
   ApplyResult Push(const model::Batch& batch, std::chrono::milliseconds age = 0ms) {
     const auto result =
-        writer->Apply({"a", epoch, "i", ++seq}, batch, clock.Now() - age, model::DurablePosition{seq - 1, {}});
+        writer->Apply({"a", epoch, "i", ++seq}, batch, clock.Now() - age, store::DurableBatches{{seq - 1, {}}});
     REQUIRE(result.ok());
     return *result;
   }
@@ -249,7 +249,7 @@ TEST_CASE("a fenced writer changes nothing") {
   const std::uint64_t old_epoch = f.epoch;
   f.Connect();
   CHECK(*old->Apply({"a", old_epoch, "i", 99}, BatchOf("NN"), f.clock.Now(), {}) == ApplyResult::kFenced);
-  CHECK(*old->PutDurable("i", {99, {}}) == ApplyResult::kFenced);
+  CHECK(*old->PutDurable("i", {{99, {}}}) == ApplyResult::kFenced);
   store::Presence presence;
   presence.epoch = old_epoch;
   CHECK(*old->PutPresence(presence) == ApplyResult::kFenced);
