@@ -103,19 +103,14 @@ NetNamespaces::Scope NetNamespaces::Enter(const std::string& machine) const { re
 std::string NetNamespaces::Address(const std::string& machine) const { return Find(machine).address; }
 
 void NetNamespaces::Cut(const std::vector<Line>& lines) {
-  std::set<std::string> receivers;
+  std::map<std::string, std::set<std::string>> deaf_to;
   for (const auto& [from, to] : lines) {
     Find(to);
-    machines_.at(to).deaf_to.insert(Address(from));
-    receivers.insert(to);
+    deaf_to[to].insert(Address(from));
   }
-  for (const std::string& name : receivers) Apply(machines_.at(name));
-}
-
-void NetNamespaces::HealAll() {
   for (auto& [name, machine] : machines_) {
-    if (machine.deaf_to.empty()) continue;
-    machine.deaf_to.clear();
+    if (machine.deaf_to == deaf_to[name]) continue;
+    machine.deaf_to = deaf_to[name];
     Apply(machine);
   }
 }

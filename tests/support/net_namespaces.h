@@ -18,7 +18,7 @@ namespace clusterpulse::testing {
 //
 //   const auto net = NetNamespaces::Create({"hub", "redis"});  // null: not to be had here, the reason was printed
 //   const auto redis = net->In("redis", [] { return RedisServer::Start(...); });
-//   net->Cut("hub", "redis");    // what the hub sends does not arrive; the other way is open
+//   net->Cut({{"hub", "redis"}});  // what the hub sends does not arrive; the other way is open
 //   net->HealAll();
 //
 // Confined to one thread.
@@ -55,13 +55,12 @@ class NetNamespaces {
   // "10.77.0.N"
   std::string Address(const std::string& machine) const;
 
-  // Packets of `from` are lost on the way to `to`; nobody is told, and connections stay open. Both or several cuts at
-  // once take one call, and effect together on each receiver.
+  // Packets of `first` are lost on the way to `second`; nobody is told, and connections stay open.
   using Line = std::pair<std::string, std::string>;
+  // These are cut from now on, and no others.
   void Cut(const std::vector<Line>& lines);
-  void Cut(const std::string& from, const std::string& to) { Cut({{from, to}}); }
   void CutBoth(const std::string& a, const std::string& b) { Cut({{a, b}, {b, a}}); }
-  void HealAll();
+  void HealAll() { Cut({}); }
 
  private:
   struct Machine {

@@ -67,7 +67,7 @@ TEST_CASE("lines between machines are cut one way, both ways, and healed") {
   CHECK(passes(hub, collector, "collector"));
   CHECK(passes(hub, redis, "redis"));
 
-  net->Cut("collector", "hub");
+  net->Cut({{"collector", "hub"}});
   CHECK(lost(collector, hub, "hub"));
   CHECK(passes(hub, collector, "collector"));
   CHECK(passes(redis, hub, "hub"));
@@ -75,7 +75,7 @@ TEST_CASE("lines between machines are cut one way, both ways, and healed") {
   net->CutBoth("hub", "redis");
   CHECK(lost(hub, redis, "redis"));
   CHECK(lost(redis, hub, "hub"));
-  CHECK(lost(collector, hub, "hub"));
+  CHECK(passes(collector, hub, "hub"));
   CHECK(passes(collector, redis, "redis"));
 
   net->HealAll();

@@ -40,6 +40,7 @@ class RedisServer {
   std::string key_file() const { return dir_.File("tls/client.key"); }
   std::string other_ca_file() const { return dir_.File("tls/other-ca.crt"); }
 
+  bool IsRunning() { return process_->running(); }
   void Kill9();
   void Stop();    // SIGTERM and wait
   void Freeze();  // SIGSTOP: connections stay open and nothing answers
