@@ -7,9 +7,31 @@ namespace clusterpulse::sim {
 void DeliveryLog::AddMade(const std::string& cluster, const std::string& instance, Made made) {
   Instance& at = instances_[instance];
   at.cluster = cluster;
+  newest_[cluster] = made.state;
+  numbered_by_[{cluster, made.collected_ms}] = instance;
   at.made.push_back(std::move(made));
-  newest_[cluster] = instance;
   ++batches_;
+}
+
+void DeliveryLog::AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance,
+                          std::uint64_t seq) {
+  const auto numbered_by = numbered_by_.find({cluster, collected_ms});
+  if (numbered_by == numbered_by_.end()) return;  // made before the recording began
+  std::vector<Made>& made = instances_[numbered_by->second].made;
+  const auto is_it = [&](const Made& batch) { return batch.collected_ms == collected_ms; };
+  const auto found = std::find_if(made.rbegin(), made.rend(), is_it);
+  if (found == made.rend()) return;
+  if (numbered_by->second == instance && found->seq == seq) {
+    found->was_sent = true;
+    return;
+  }
+  Made renumbered = *found;
+  if (!found->was_sent) made.erase(std::next(found).base());  // that number was never of any meaning
+  renumbered.seq = seq;
+  renumbered.was_sent = true;
+  numbered_by->second = instance;
+  instances_[instance].cluster = cluster;
+  instances_[instance].made.push_back(std::move(renumbered));
 }
 
 void DeliveryLog::AddDurable(const std::string& instance, const model::DurablePosition& position) {
@@ -29,9 +51,10 @@ void DeliveryLog::AddGap(const std::string& instance, const model::Gap& gap) {
   if (std::find(gaps.begin(), gaps.end(), gap) == gaps.end()) gaps.push_back(gap);
 }
 
-std::string DeliveryLog::NewestInstance(const std::string& cluster) const {
+const std::string& DeliveryLog::NewestState(const std::string& cluster) const {
+  static const std::string kNone;
   const auto found = newest_.find(cluster);
-  return found == newest_.end() ? std::string() : found->second;
+  return found == newest_.end() ? kNone : found->second;
 }
 
 }  // namespace clusterpulse::sim

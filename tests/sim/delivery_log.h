@@ -20,13 +20,15 @@ struct Sample {
   bool operator==(const Sample&) const = default;
 };
 
-// A batch as its collector numbered it. A value of some series that differs from batch to batch traces what is found at
-// a wrong time to the batch that made it.
+// A batch as its collector numbered it. It is known by its cluster and the time of its collection: a collector whose
+// disk failed may give it another number. A value of some series that differs from batch to batch traces what is found
+// at a wrong time to the batch that made it.
 struct Made {
   std::uint64_t seq = 0;
   std::int64_t collected_ms = 0;
   std::vector<std::pair<std::string, double>> samples;  // series, value; all stamped `collected_ms`
   std::string state;                                    // what readers shall see of it
+  bool was_sent = false;                                // under this number
 };
 
 // What a collector holds at the end, of the numbers it gave.
@@ -42,26 +44,28 @@ class DeliveryLog {
  public:
   struct Instance {
     std::string cluster;
-    std::vector<Made> made;        // by number
+    std::vector<Made> made;
     model::SeqSet durable;         // what the hub told
     std::vector<model::Gap> gaps;  // what the collector told the hub, and rejections
     std::uint64_t seen = 0;        // highest number the hub has acknowledged in any way
   };
 
-  // REQUIRES: numbers of an instance ascend.
   void AddMade(const std::string& cluster, const std::string& instance, Made made);
+  // It goes to the hub under that number, which may be another one than it was made with.
+  void AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance, std::uint64_t seq);
   void AddDurable(const std::string& instance, const model::DurablePosition& position);
   void AddSeen(const std::string& instance, std::uint64_t seq);
   void AddGap(const std::string& instance, const model::Gap& gap);
 
   const std::map<std::string, Instance>& instances() const { return instances_; }
-  // Who made the cluster's newest batch; empty: nobody.
-  std::string NewestInstance(const std::string& cluster) const;
+  // What the cluster's newest batch says; empty: there is none.
+  const std::string& NewestState(const std::string& cluster) const;
   std::uint64_t batches() const { return batches_; }
 
  private:
   std::map<std::string, Instance> instances_;
-  std::map<std::string, std::string> newest_;  // cluster -> instance
+  std::map<std::pair<std::string, std::int64_t>, std::string> numbered_by_;  // cluster, collected_ms -> instance
+  std::map<std::string, std::string> newest_;                                // cluster -> state
   std::uint64_t batches_ = 0;
 };
 

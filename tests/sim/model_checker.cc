@@ -80,15 +80,9 @@ class Checker {
   }
 
   void CheckState(const std::string& cluster, const Stored& stored) {
-    if (!options_.is_settled) return;
-    const std::string newest = log_.NewestInstance(cluster);
-    if (newest.empty()) return;
-    const Made& made = log_.instances().at(newest).made.back();
-    if (stored.state != made.state) {
-      Add(Breach::kStale, cluster,
-          fmt::format("readers see '{}', the newest batch ({} of {}) says '{}'", stored.state, made.seq, newest,
-                      made.state));
-    }
+    const std::string& newest = log_.NewestState(cluster);
+    if (!options_.is_settled || newest.empty() || stored.state == newest) return;
+    Add(Breach::kStale, cluster, fmt::format("readers see '{}', the newest batch says '{}'", stored.state, newest));
   }
 
   void CheckInstance(const std::string& name, const DeliveryLog::Instance& instance) {
@@ -105,7 +99,9 @@ class Checker {
     model::SeqSet hub_durable;
     if (stored.instance == name) hub_durable = model::SeqSet(stored.durable);
 
-    const std::uint64_t last = instance.made.empty() ? 0 : instance.made.back().seq;
+    std::uint64_t last = 0;
+    for (const Made& made : instance.made) last = std::max(last, made.seq);
+    for (const model::Gap& gap : instance.gaps) last = std::max(last, gap.seqs.last);
     for (const model::SeqRange& range : instance.durable.Ranges()) {
       if (range.last > last) {
         Add(Breach::kNeverMade, about, fmt::format("told durable up to {}, made up to {}", range.last, last));

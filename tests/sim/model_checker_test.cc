@@ -33,10 +33,10 @@ struct Run {
 
   void AddBatch(const std::string& instance, std::uint64_t seq, std::uint64_t value) {
     log.AddMade("c", instance,
-                {.seq = seq,
-                 .collected_ms = static_cast<std::int64_t>(1000 * value),
-                 .samples = {{"cpu", static_cast<double>(value)}, {"pods", 7}},
-                 .state = "state " + std::to_string(value)});
+                Made{.seq = seq,
+                     .collected_ms = static_cast<std::int64_t>(1000 * value),
+                     .samples = {{"cpu", static_cast<double>(value)}, {"pods", 7}},
+                     .state = "state " + std::to_string(value)});
   }
   void Store(std::int64_t value) {
     history().push_back({"cpu", 1000 * value, static_cast<double>(value)});
@@ -183,6 +183,20 @@ TEST_CASE("each breach of the promise is found") {
                         [&](const Violation& violation) { return violation.breach == c.breach; }));
     }
   }
+}
+
+TEST_CASE("a batch that got another number is judged by that one") {
+  Run run;
+  run.options.is_settled = false;
+  run.AddBatch("new", 5, 16);  // the disk had forgotten that 5 was given
+  run.contents.kept["new"].seqs = {7};
+  INFO(Text(run.Check()));
+  CHECK_FALSE(run.Check().empty());
+  run.log.AddSent("c", 16000, "new", 7);
+  INFO(Text(run.Check()));
+  CHECK(run.Check().empty());
+  run.log.AddDurable("new", {5, {{7, 7}}});
+  CHECK(run.Check().front().breach == Breach::kLost);
 }
 
 TEST_CASE("of one kind only the first few are named") {

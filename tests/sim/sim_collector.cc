@@ -100,6 +100,7 @@ struct SimCollector::Process final : link::HubTransport::Events {
     } else if (const auto* const heartbeat = std::get_if<model::Heartbeat>(&*decoded)) {
       note(heartbeat->gaps);
     } else if (const auto* const head = std::get_if<wire::BatchHead>(&*decoded)) {
+      collector.log_.AddSent(collector.cluster_, base::UnixMillis(head->batch.collected_at), instance, head->batch.seq);
       world.Log("collector {} sends {}{}", collector.index_, head->batch.seq, head->batch.history_only ? "h" : "");
     }
   }
