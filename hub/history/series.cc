@@ -78,23 +78,29 @@ void Samples(std::span<const Row<T>> rows, const T& from, SampleSink& sink) {
 
 std::int64_t SizeOf(const auto& list) { return static_cast<std::int64_t>(list.size()); }
 
-void OperatorSamples(const std::string& cluster, const model::ClusterSnapshot& snapshot, SampleSink& sink) {
-  const std::vector<model::OlmOperator> no_operators;
-  const std::vector<ClusterOperator> no_cluster_operators;
-  const auto& operators = snapshot.operators ? *snapshot.operators : no_operators;
-  const auto& cluster_operators = snapshot.cluster_operators ? *snapshot.cluster_operators : no_cluster_operators;
-  if (operators.empty() && cluster_operators.empty()) return;
-  for (const model::OlmOperator& installed : operators) {
-    sink.Labels(cluster, "operator", installed.name);
-    sink.Sample(kOperatorInstalled, 1);
+void OperatorSamples(const model::Batch& batch, SampleSink& sink) {
+  const auto& operators = batch.snapshot.operators;
+  const auto& cluster_operators = batch.snapshot.cluster_operators;
+  if ((!operators || operators->empty()) && (!cluster_operators || cluster_operators->empty())) return;
+  if (operators) {
+    for (const model::OlmOperator& installed : *operators) {
+      sink.Labels(batch.cluster, "operator", installed.name);
+      sink.Sample(kOperatorInstalled, 1);
+    }
   }
-  for (const ClusterOperator& part : cluster_operators) {
-    sink.Labels(cluster, "operator", part.name);
-    Samples<ClusterOperator>(kClusterOperatorRows, part, sink);
+  if (cluster_operators) {
+    for (const ClusterOperator& part : *cluster_operators) {
+      sink.Labels(batch.cluster, "operator", part.name);
+      Samples<ClusterOperator>(kClusterOperatorRows, part, sink);
+    }
   }
-  sink.Labels(cluster, "", "");
-  sink.Sample(kOperators, SizeOf(operators));
-  sink.Sample(kClusterOperators, SizeOf(cluster_operators));
+  sink.Labels(batch.cluster, "", "");
+  // A numbered batch may be one of several of the same moment, and another one has the list that is missing here.
+  const bool is_whole = batch.seq == 0;
+  if (operators || is_whole) sink.Sample(kOperators, operators ? SizeOf(*operators) : 0);
+  if (cluster_operators || is_whole) {
+    sink.Sample(kClusterOperators, cluster_operators ? SizeOf(*cluster_operators) : 0);
+  }
 }
 
 // With every character that the name of a series cannot have replaced.
@@ -141,7 +147,7 @@ void ForEachSample(const model::Batch& batch, SampleSink& sink) {
       Samples<Node>(kNodeRows, node, sink);
     }
   }
-  OperatorSamples(batch.cluster, snapshot, sink);
+  OperatorSamples(batch, sink);
   for (const model::SourceResult& result : batch.sources) AggregationSamples(batch.cluster, result, sink);
 }
 

@@ -112,16 +112,31 @@ TEST_CASE("what a batch does not carry has no sample") {
   }
 }
 
-TEST_CASE("one kind of operators is enough for the counts of both") {
+TEST_CASE("one kind of operators is enough for the counts of both, unless the other may come in another batch") {
   model::Batch batch;
   batch.cluster = "c";
   batch.snapshot.cluster_operators.emplace(2);
   (*batch.snapshot.cluster_operators)[0].name = "dns";
   (*batch.snapshot.cluster_operators)[1].name = "etcd";
-  const Recorder recorder = Record(batch);
+  Recorder recorder = Record(batch);
   CHECK(recorder.values.at("clusterpulse_cluster_operators_total{cluster=c}") == 0);
   CHECK(recorder.values.at("clusterpulse_cluster_operators_count{cluster=c}") == 2);
   CHECK(recorder.values.at("clusterpulse_cluster_operator_available{cluster=c,operator=dns}") == 0);
+  batch.seq = 7;  // a piece of what was collected
+  recorder = Record(batch);
+  CHECK_FALSE(recorder.values.contains("clusterpulse_cluster_operators_total{cluster=c}"));
+  CHECK(recorder.values.at("clusterpulse_cluster_operators_count{cluster=c}") == 2);
+  batch.snapshot.operators.emplace();
+  CHECK(Record(batch).values.at("clusterpulse_cluster_operators_total{cluster=c}") == 0);
+}
+
+TEST_CASE("namespaces are counted where they are not listed") {
+  model::Batch batch;
+  batch.cluster = "c";
+  batch.snapshot.counts.emplace().namespaces = 5;
+  CHECK(Record(batch).values.at("clusterpulse_cluster_namespaces_total{cluster=c}") == 5);
+  batch.snapshot.namespaces = {"a", "b"};
+  CHECK(Record(batch).values.at("clusterpulse_cluster_namespaces_total{cluster=c}") == 2);
 }
 
 TEST_CASE("names of aggregations become names of series") {
