@@ -51,7 +51,7 @@ class Spool::State {
       : options_(Bounded(std::move(options))), files_(files), clock_(clock), random_(random), log_(std::move(log)) {}
 
   ~State() {
-    if (head_file_ == nullptr) return;
+    if (!is_loaded_) return;
     Seal();
     // Best effort: without it the next process hears of durable batches again.
     (void)WriteHead(true);
@@ -166,6 +166,7 @@ class Spool::State {
   const log::Logger log_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<HeadFile> head_file_;
+  bool is_loaded_ = false;
 
   Head head_;
   std::deque<Slot> slots_;  // by seq
@@ -190,10 +191,10 @@ class Spool::State {
 absl::Status Spool::State::Load() {
   RETURN_IF_ERROR(files_.MakeDir(options_.dir));
   ASSIGN_OR_RETURN(lock_, files_.Lock(PathOf(kLockName)));
-  ASSIGN_OR_RETURN(auto head_file, HeadFile::Open(files_, options_.dir));
-  const std::optional<Head> found = head_file->found();
-  if (found) head_ = *found;
-  if (head_file->is_broken()) {
+  ASSIGN_OR_RETURN(head_file_, HeadFile::Open(files_, options_.dir));
+  const bool is_new = !head_file_->found();
+  if (!is_new) head_ = *head_file_->found();
+  if (head_file_->is_broken()) {
     log_.Warn("the spool's HEAD is broken; what is durable is asked anew", {{"file", PathOf(kHeadName)}});
   }
   ASSIGN_OR_RETURN(const Loaded loaded, ReadSegments());
@@ -205,7 +206,7 @@ absl::Status Spool::State::Load() {
   TakeGaps(loaded);
   RecallLastGiven(loaded);
   TakeRecords(loaded);
-  if (!found) {
+  if (is_new) {
     // What was deleted before is not lost, as far as anyone knows.
     std::uint64_t first = head_.last_given + 1;
     for (const auto& [index, segment] : loaded.segments) {
@@ -217,12 +218,8 @@ absl::Status Spool::State::Load() {
     head_.floor = first > 0 ? first - 1 : 0;
   }
   FindLost(loaded.times);
-  head_file_ = std::move(head_file);
-  const absl::Status written = WriteHead(true);
-  if (!written.ok()) {
-    head_file_ = nullptr;
-    return written;
-  }
+  RETURN_IF_ERROR(WriteHead(true));
+  is_loaded_ = true;
   TrimSegments(loaded);
   ExpireOld();
   FlushGaps();
@@ -238,7 +235,11 @@ absl::StatusOr<Spool::State::Loaded> Spool::State::ReadSegments() {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(options_.dir));
   std::map<std::uint64_t, std::unique_ptr<File>> files;
   for (const std::string& name : names) {
-    if (name == kLockName || name == kHeadName || name == kNewName) continue;
+    if (name == kLockName || name == kHeadName) continue;
+    if (name == kNewName) {
+      (void)files_.Remove(PathOf(name));  // best effort: the next segment takes its place
+      continue;
+    }
     const auto index = ParseSegmentName(name);
     if (!index) {
       leave_alone(name, "its name is not that of a segment");
@@ -334,9 +335,9 @@ void Spool::State::RecallLastGiven(const Loaded& loaded) {
     for (const Record& record : segment.broken) given(record.seq);
   }
   if (!gaps_.all().empty()) given(gaps_.all().back().seqs.last);
-  // The newest record is there in part, and HEAD, which would tell its number, is older or lost: it is the next one.
-  if (highest >= head_.last_given && highest < kMostSeq && !loaded.segments.empty() &&
-      loaded.segments.rbegin()->second.has_tail) {
+  // The newest record is there in part, and HEAD, which would tell its number, is lost: it is the next one. (With HEAD
+  // it was not appended to its end, so its number went nowhere.)
+  if (!head_file_->found() && !loaded.segments.empty() && loaded.segments.rbegin()->second.has_tail) {
     ++highest;
   }
   head_.last_given = std::max(head_.last_given, highest);
@@ -392,7 +393,9 @@ void Spool::State::FindLost(std::vector<SeqTime> times) {
   std::vector<model::Gap> lost;
   std::uint64_t next = head_.floor + 1;
   const auto lose_until = [&](std::uint64_t end) {
-    if (next < end) lost.push_back({{next, end - 1}, time_of(next), time_of(end - 1), model::GapCause::kCollectorLost});
+    if (next >= end) return;
+    const auto [from, to] = std::minmax({time_of(next), time_of(end - 1)});  // a clock may have been put back
+    lost.push_back({{next, end - 1}, from, to, model::GapCause::kCollectorLost});
   };
   for (const model::SeqRange& range : known) {
     if (range.first > head_.last_given) break;
