@@ -83,6 +83,7 @@ absl::StatusOr<Dependencies> MakeDependencies(const Config& config, const kube::
   ASSIGN_OR_RETURN(deps.hub, kube::HttpKubeApi::Create(hub, http), fmt::format("hub cluster ({})", hub.source));
   ASSIGN_OR_RETURN(deps.store, MakeStore(config, log, *deps.registry), "state store");
   deps.clients = std::make_unique<reconcile::HttpKubeClientFactory>(http);
+  ASSIGN_OR_RETURN(deps.history, MakeHistory(config, *deps.clock, *deps.random, *deps.registry, log));
   deps.log = std::move(log);
   return deps;
 }
@@ -182,7 +183,7 @@ void App::ComposeIngester() {
   // Replicas on one machine differ in their ports.
   ingest_.emplace(config_, fmt::format("{}:{}", HostName(), config_.ingester_port),
                   IngestPart::Dependencies{*deps_.hub, *store_, *state_, *collectors_, *deps_.clock, *deps_.random,
-                                           *deps_.registry},
+                                           *deps_.registry, deps_.history.get()},
                   std::move(sources), deps_.log);
 }
 
@@ -205,7 +206,8 @@ void App::ComposeControllers() {
                                                  .events = *events_,
                                                  .clock = clock,
                                                  .random = *deps_.random,
-                                                 .store_up_for = [this] { return monitor_->StoreUpFor(); }},
+                                                 .store_up_for = [this] { return monitor_->StoreUpFor(); },
+                                                 .history = deps_.history.get()},
       std::move(objects),
       reconcile::ClusterReconciler::Options{
           .hub_namespace = config_.ns,
@@ -248,6 +250,7 @@ void App::AddParts() {
   if (events_) manager_->Add(*events_);
   manager_->Add(*monitor_);
   for (const auto& part : cache_parts_) manager_->Add(*part);
+  if (deps_.history != nullptr) manager_->Add(*deps_.history);
   if (ingest_) {
     manager_->Add(ingest_->token_marks());
     manager_->Add(ingest_->ingester());
@@ -286,6 +289,13 @@ void App::AddChecks() {
     });
   }
   ready_.Add("store", [this] { return monitor_->StoreStatus(); });
+  // The hub serves without it.
+  if (deps_.history != nullptr) {
+    ready_.AddNote("history", [this]() -> std::string {
+      const absl::Status status = deps_.history->Status();
+      return status.ok() ? "ok" : log::ToText(status);
+    });
+  }
 }
 
 void App::WireHandlers() {

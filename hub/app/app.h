@@ -22,6 +22,7 @@
 #include "hub/app/collector_hints.h"
 #include "hub/app/command_line.h"
 #include "hub/app/config.h"
+#include "hub/app/history_part.h"
 #include "hub/app/http_endpoint.h"
 #include "hub/app/ingest_part.h"
 #include "hub/app/monitor.h"
@@ -48,6 +49,7 @@ struct Dependencies {
   std::unique_ptr<kube::KubeApi> hub;
   std::unique_ptr<store::StateStore> store;
   std::unique_ptr<reconcile::KubeClientFactory> clients;
+  std::unique_ptr<history::VictoriaMetricsWriter> history;  // null: off
 };
 
 // Connects to nothing: an API server or a Redis that is away is waited for later. Errors: those of TLS files and
@@ -60,8 +62,8 @@ absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kub
 
 // The hub: all parts that Config::target names, composed. Order of start and stop: the Manager's
 // (hub/runtime/manager.h) over what the constructor adds - probes, metrics, event recorder, monitor, watch caches,
-// ingester, then the controllers under the lead. So probes answer from the first moment to the last, events of the last
-// passes are still sent, and streams say that they end before anything they need does.
+// history, ingester, then the controllers under the lead. So probes answer from the first moment to the last, events of
+// the last passes are still sent, and streams say that they end before anything they need does.
 //
 // Alive while its loops turn; ready once its caches have synced and while the store answers. Thread-safe: Run is called
 // once, the rest from any thread.

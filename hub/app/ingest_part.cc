@@ -43,7 +43,7 @@ IngestPart::IngestPart(const Config& config, std::string hub_name, const Depende
       data_({deps.store, deps.clusters, deps.collectors, deps.clock, &deps.registry}, sources.connection,
             {.operator_interval = config.operator_scan_interval}),
       ingester_(OptionsOf(config, std::move(hub_name)),
-                {policies_, tokens_, data_, deps.clock, deps.random, &deps.registry}, log) {
+                {policies_, tokens_, data_, deps.clock, deps.random, &deps.registry, deps.history}, log) {
   deps.registry
       .Gauges("clusterpulse_hub_ingester_tls_enabled", "1: collectors speak TLS with this hub; 0: in clear text")
       .With({})

@@ -8,6 +8,7 @@
 #include "common/log/logger.h"
 #include "common/telemetry/registry.h"
 #include "hub/app/config.h"
+#include "hub/history/history_writer.h"
 #include "hub/ingest/ingester.h"
 #include "hub/reconcile/cluster/cluster_directory.h"
 #include "hub/reconcile/cluster/collector_data.h"
@@ -31,6 +32,7 @@ class IngestPart {
     const base::Clock& clock;
     base::Random& random;
     telemetry::Registry& registry;
+    history::HistoryWriter* history = nullptr;  // null: off
   };
   // `sources` answer from watch caches. `hub_name` names this replica, also after a restart of its container.
   IngestPart(const Config& config, std::string hub_name, const Dependencies& dependencies,

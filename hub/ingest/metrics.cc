@@ -29,11 +29,18 @@ Metrics Metrics::Make(telemetry::Registry* registry) {
   m.replays = r.Counters("clusterpulse_hub_ingest_replays_total",
                          "Requests to send batches again because a store may have lost them.")
                   .With({});
+  m.replay_batches =
+      r.Counters("clusterpulse_hub_ingest_replay_batches_total", "Batches asked for by such requests.").With({});
   m.apply_seconds = r.Histograms("clusterpulse_hub_ingest_apply_seconds", "Time writing a batch to the store took.",
                                  telemetry::LatencyBuckets())
                         .With({});
   m.in_flight_bytes =
       r.Gauges("clusterpulse_hub_ingest_in_flight_bytes", "Bytes of batches received and not yet stored.").With({});
+  m.backlog_batches =
+      r.Gauges("clusterpulse_hub_ingest_backlog_batches",
+               "Batches that the collectors connected here keep because they are not durable yet, as they said last.")
+          .With({});
+  m.backlog_bytes = r.Gauges("clusterpulse_hub_ingest_backlog_bytes", "Bytes of such batches.").With({});
   return m;
 }
 

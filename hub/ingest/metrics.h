@@ -14,9 +14,9 @@ struct Metrics {
   telemetry::Registry::CounterFamily batches;        // result: applied, repeated, history, rejected
   telemetry::Registry::CounterFamily rejected;       // kind
   telemetry::Registry::CounterFamily acks;           // kind: delivery, upstream, upstream_failed
-  telemetry::Counter bytes, store_errors, source_results_dropped, malformed_messages, replays;
+  telemetry::Counter bytes, store_errors, source_results_dropped, malformed_messages, replays, replay_batches;
   telemetry::Histogram apply_seconds;
-  telemetry::Gauge in_flight_bytes;
+  telemetry::Gauge in_flight_bytes, backlog_batches, backlog_bytes;
 
   static Metrics Make(telemetry::Registry* registry);
 };

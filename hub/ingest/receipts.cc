@@ -202,6 +202,7 @@ std::optional<std::string> Receipts::NextMessage(base::SteadyTime now) {
   const std::optional<model::SeqRange> range = replay_.Next(credits_.batches, now);
   if (!range.has_value()) return std::nullopt;
   metrics_.replays.Add();
+  metrics_.replay_batches.Add(static_cast<double>(range->last - range->first + 1));
   return wire::Encode(model::Replay{instance_, *range});
 }
 

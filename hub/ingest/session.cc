@@ -57,7 +57,10 @@ Session::Session(Info info, StreamPeer& peer, const Services& services, Now now)
   services_.metrics.streams.With({ToLabel(kind())}).Add(1);
 }
 
-Session::~Session() { services_.metrics.streams.With({ToLabel(kind())}).Add(-1); }
+Session::~Session() {
+  services_.metrics.streams.With({ToLabel(kind())}).Add(-1);
+  CountBacklog(0, 0);
+}
 
 Session::Kind Session::kind() const {
   if (!receipts_) return Kind::kUnregistered;
@@ -179,6 +182,7 @@ void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now
         } else if constexpr (std::is_same_v<T, model::Heartbeat>) {
           if (!live) return too_early("health");
           presence_->OnHeartbeat(value);
+          CountBacklog(value.buffered_batches, value.buffered_bytes);
           for (const model::Gap& gap : value.gaps) NoteGap(gap);
         } else if constexpr (std::is_same_v<T, model::ConfigReport>) {
           if (!live) return too_early("config report");
@@ -301,6 +305,13 @@ void Session::CheckLive(Now now) {
   CheckGaps(now);
 }
 
+void Session::CountBacklog(std::int64_t batches, std::uint64_t bytes) {
+  services_.metrics.backlog_batches.Add(static_cast<double>(batches) - static_cast<double>(backlog_batches_));
+  services_.metrics.backlog_bytes.Add(static_cast<double>(bytes) - static_cast<double>(backlog_bytes_));
+  backlog_batches_ = batches;
+  backlog_bytes_ = bytes;
+}
+
 void Session::NoteGap(const model::Gap& gap) {
   if (gap.seqs.first != 0 && receipts_->AreDurable(gap.seqs)) return;
   gaps_->Add(gap);
@@ -353,6 +364,7 @@ void Session::End(const absl::Status& status, std::string_view reason, Now now) 
     services_.local.Release(registration_.cluster, info_.id);
     if (capabilities_.delivery) services_.budget.Leave();
     if (!fenced_) presence_->End(reason, now.wall);
+    CountBacklog(0, 0);
     lane_.reset();
   }
   state_ = State::kEnding;

@@ -129,6 +129,8 @@ class Session {
   // What is known of holes by now.
   void CheckGaps(Now now);
   void NoteGap(const model::Gap& gap);
+  // As the collector said last.
+  void CountBacklog(std::int64_t batches, std::uint64_t bytes);
   void NoteLostSamples(const std::vector<SampleWaits::News>& news);
   // What the collector may have in flight; no history while there is no room for it.
   model::Credits CreditsNow(Now now);
@@ -185,6 +187,8 @@ class Session {
   std::optional<PresenceKeeper> presence_;
   std::optional<GapNotes> gaps_;
   base::SteadyTime gaps_retry_at_{};
+  std::int64_t backlog_batches_ = 0;
+  std::uint64_t backlog_bytes_ = 0;
   BytePace pace_;
   base::SteadyTime pressed_until_{};
   base::SteadyTime rechecked_;

@@ -110,7 +110,10 @@ bool GapLedger::EndLink(LinkEnd end, SystemTime to) {
   if (open == gaps_.end()) return false;
   const model::Gap ended{.from = open->from, .to = std::max(to, open->from), .cause = open->cause};
   gaps_.erase(open);
-  if (end == LinkEnd::kFilled) return true;
+  if (end == LinkEnd::kFilled) {
+    --total_;
+    return true;
+  }
   const std::uint64_t total = total_;
   RecordTimes(ended);
   total_ = total;  // it is the same hole

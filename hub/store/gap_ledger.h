@@ -52,7 +52,7 @@ class GapLedger {
 
   const KnownGap* open_link() const;
   const std::vector<KnownGap>& gaps() const { return gaps_; }  // by `from`
-  std::uint64_t total() const { return total_; }               // recorded ever
+  std::uint64_t total() const { return total_; }               // ever, without those that were filled
   GapSummary Summary() const;
 
   // Counts the writes of the document: WriterPosition::gaps_revision.

@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "hub/ingest/sample_waits.h"
 #include "hub/reconcile/cluster/cluster_reconciler.h"
 #include "hub/reconcile/cluster/credentials.h"
+#include "hub/reconcile/cluster/gap_watch.h"
 #include "hub/reconcile/cluster/push.h"
 
 // Private to ClusterReconciler: what its sources share (cluster_reconciler.cc, pull_pass.cc, push_pass.cc).
@@ -65,8 +67,23 @@ struct ClusterReconciler::Cluster {
     bool was_known = false;       // a collector was there once
     bool falling_back = false;    // this process reads the cluster, as its writer
     bool own_token_used = false;  // outlives the Secret that says so
+    // The holes of the history, as in `seen`.
+    std::string gaps_read;
+    store::GapLedger gaps;
   };
   Push push;
+  GapWatch gap_watch;
+
+  // What the hub itself reads of the cluster is written to the history.
+  struct Samples {
+    ingest::SampleWaits waits = ingest::SampleWaits(nullptr);
+    std::uint64_t count = 0;                 // written
+    std::optional<base::SystemTime> last;    // when those that were written last were read
+    std::optional<model::GapCause> failing;  // why nothing came since
+    std::vector<model::Gap> gaps;            // not in the ledger yet
+    bool link_ended = false;                 // no collector is waited for any more: not in the ledger yet
+  };
+  Samples samples;
 
   std::vector<runtime::Condition> conditions;  // as last decided
   std::optional<Reported> reported;            // in the status; a change is an event
@@ -88,9 +105,10 @@ struct ClusterReconciler::Pass {
   std::optional<std::chrono::nanoseconds> breaker_opens_in;
   Verdict verdict;
   absl::Status store;
-  bool superseded = false;   // the object went while the pass ran: nothing may be said or written any more
-  bool is_push = false;      // a collector has the data
-  bool stream_came = false;  // ... and just took it: look again
+  bool superseded = false;             // the object went while the pass ran: nothing may be said or written any more
+  bool is_push = false;                // a collector has the data
+  bool stream_came = false;            // ... and just took it: look again
+  std::vector<Announcement> gap_news;  // about the history
 
   const std::string& name() const { return connection.meta.name; }
   bool has_data() const { return attempted && !failure.has_value(); }

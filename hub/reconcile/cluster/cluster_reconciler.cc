@@ -73,6 +73,7 @@ std::shared_ptr<ClusterReconciler::Cluster> ClusterReconciler::Remember(const Cl
   // New to this process, or another object of the same name: the status tells what an earlier process knew.
   cluster = std::make_shared<Cluster>();
   cluster->uid = connection.meta.uid;
+  cluster->samples.waits = ingest::SampleWaits(deps_.history);
   cluster->endpoint = cluster->stored_endpoint = connection.status["endpoint"].StringOr();
   cluster->last_sync = base::ParseRfc3339(connection.status["lastSyncTime"].StringOr());
   // A time to come (the clock was set back, or somebody wrote it) would look fresh for ever.
@@ -371,9 +372,16 @@ absl::Status ClusterReconciler::StoreSnapshot(Pass& pass, const model::ClusterSn
   const std::chrono::seconds interval = pass.judgement.timing.interval;
   const store::Cadence cadence{interval, std::max(interval, options_.operator_interval)};
   const store::ClusterStatus status{pass.verdict.health, pass.verdict.message};
-  RETURN_IF_ERROR(WriteAs(pass, store::WriterRole::kData, [&](const store::WriterPosition& position) {
-    return deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass));
-  }));
+  std::vector<model::GapCause> told;
+  RETURN_IF_ERROR(WriteAs(
+      pass, store::WriterRole::kData, [&](const store::WriterPosition& position) -> absl::StatusOr<store::ApplyResult> {
+        told.clear();
+        ASSIGN_OR_RETURN(std::vector<store::Write> gaps, GapWrites(pass, told));
+        return deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass), std::move(gaps));
+      }));
+  pass.cluster.samples.gaps.clear();
+  pass.cluster.samples.link_ended = false;
+  for (const model::GapCause cause : told) metrics_.gaps.Add(cause);
   pass.cluster.stored = pass.to_report();
   return absl::OkStatus();
 }
@@ -396,6 +404,8 @@ bool ClusterReconciler::Publish(Pass& pass, json::Value desired, std::vector<run
   update.current = pass.connection.status;
   update.desired = std::move(desired);
   update.routine = RoutineMembers();
+  // What was announced is not announced again by another leader.
+  if (!pass.gap_news.empty()) std::erase(update.routine, "collectorStatus");
   update.routine_interval = pass.judgement.timing.interval;
   const absl::Status status = deps_.status.Write(update, pass.stop);
   if (!status.ok() && !absl::IsCancelled(status)) {

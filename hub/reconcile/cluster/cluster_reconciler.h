@@ -18,9 +18,11 @@
 #include "common/kube/kube_api.h"
 #include "common/log/logger.h"
 #include "common/telemetry/registry.h"
+#include "hub/history/history_writer.h"
 #include "hub/reconcile/cluster/client_pool.h"
 #include "hub/reconcile/cluster/cluster_connection.h"
 #include "hub/reconcile/cluster/cluster_status.h"
+#include "hub/reconcile/cluster/gap_counter.h"
 #include "hub/reconcile/cluster/pull.h"
 #include "hub/reconcile/cluster/push.h"
 #include "hub/reconcile/cluster/token_secret.h"
@@ -52,6 +54,7 @@ struct PullMetrics {
   telemetry::Registry::GaugeFamily last_success;   // by cluster, unix seconds
   telemetry::Registry::GaugeFamily last_duration;  // by cluster, seconds
   telemetry::Registry::GaugeFamily breaker_state;  // by cluster: 0 closed, 1 half-open, 2 open
+  GapCounter gaps;
 };
 
 // Brings one ClusterConnection to life: judges its spec, reads its Secret, reads the cluster (pull mode), writes what
@@ -99,6 +102,7 @@ class ClusterReconciler final : public runtime::Reconciler {
     base::Random& random;
     // For how long the store has answered without a break, as far as known.
     std::function<std::chrono::nanoseconds()> store_up_for;
+    history::HistoryWriter* history = nullptr;  // null: off
   };
 
   ClusterReconciler(Dependencies dependencies, HubObjects objects, Options options, ClientPool::Options pool = {},
@@ -144,6 +148,10 @@ class ClusterReconciler final : public runtime::Reconciler {
   Evidence PushEvidence(const Pass& pass, const CollectorFindings& found) const;
   bool StreamSpeaks(const Pass& pass) const;
   absl::Status StoreVerdict(Pass& pass);
+  // The collector is lost, and the ledger does not say so yet.
+  bool LosesLink(const Pass& pass) const;
+  bool OpenLink(const Pass& pass, store::GapLedger& ledger) const;
+  void AnnounceGaps(const Pass& pass);
   std::chrono::milliseconds NextPushRun(const Pass& pass) const;
 
   // pull_pass.cc
@@ -162,6 +170,12 @@ class ClusterReconciler final : public runtime::Reconciler {
   // Status and events, with what `snapshot` holds.
   absl::Status StoreSnapshot(Pass& pass, const model::ClusterSnapshot& snapshot);
   absl::Status StoreData(Pass& pass);
+  // What was read becomes samples, without waiting for them.
+  void WriteSamples(Pass& pass);
+  // What became of earlier ones, and what this pass could not read: holes, if any.
+  void FindGaps(Pass& pass);
+  // The writes by which the ledger gets them, as whoever holds the position; empty: it lacks nothing.
+  absl::StatusOr<std::vector<store::Write>> GapWrites(Pass& pass, std::vector<model::GapCause>& told);
   absl::Status StoreFailure(Pass& pass);
   std::vector<store::ClusterEvent> EventsOf(const Pass& pass) const;
   // False: the write failed, come back soon.

@@ -42,7 +42,8 @@ PullMetrics::PullMetrics(telemetry::Registry& registry)
       last_duration(registry.Gauges("clusterpulse_hub_pull_last_duration_seconds",
                                     "How long the cluster's last read took", {"cluster"})),
       breaker_state(registry.Gauges("clusterpulse_hub_pull_breaker_state",
-                                    "Circuit breaker of the cluster: 0 closed, 1 half-open, 2 open", {"cluster"})) {}
+                                    "Circuit breaker of the cluster: 0 closed, 1 half-open, 2 open", {"cluster"})),
+      gaps(GapCounter::Make(&registry)) {}
 
 absl::StatusOr<runtime::Result> ClusterReconciler::LivePull(Pass& pass) {
   Cluster& cluster = pass.cluster;
@@ -52,16 +53,19 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePull(Pass& pass) {
     // Was in push mode, and may be again: what its collector left must not speak then.
     pass.store = WriteAs(pass, store::WriterRole::kData,
                          [&](const store::WriterPosition& position) { return deps_.collectors.Drop(position); });
+    cluster.samples.link_ended = true;
   }
   if (pass.superseded) return runtime::Result{kHubTrouble};
   pass.failure = Observe(pass);
   if (pass.stop.stop_requested()) return absl::CancelledError("the hub is stopping");
 
   pass.verdict = JudgeHealth(PullEvidence(pass));
+  FindGaps(pass);
 
   if (pass.store.ok()) pass.store = pass.has_data() ? StoreData(pass) : StoreFailure(pass);
   if (absl::IsCancelled(pass.store) && pass.stop.stop_requested()) return pass.store;
   if (pass.superseded) return runtime::Result{kHubTrouble};
+  if (pass.has_data()) WriteSamples(pass);  // also what the state store does not take
 
   Findings findings = FindingsOf(pass);
   findings.push_unavailable = pass.judgement.mode == model::CollectionMode::kPush;
@@ -205,6 +209,76 @@ absl::Status ClusterReconciler::StoreData(Pass& pass) {
   cluster.last_sync = pass.now;
   metrics_.last_success.With({pass.name()}).Set(UnixSecondsOf(pass.now));
   return absl::OkStatus();
+}
+
+void ClusterReconciler::WriteSamples(Pass& pass) {
+  if (deps_.history == nullptr) return;
+  Cluster::Samples& samples = pass.cluster.samples;
+  // The snapshot of a large cluster is not copied.
+  model::Batch batch;
+  batch.cluster = pass.name();
+  batch.collected_at = pass.now;
+  batch.snapshot = std::move(pass.pull.snapshot);
+  samples.waits.Add(++samples.count, std::min(samples.last.value_or(pass.now), pass.now), pass.now,
+                    deps_.history->Write(batch), deps_.clock.Steady());
+  pass.pull.snapshot = std::move(batch.snapshot);
+  samples.last = pass.now;
+}
+
+void ClusterReconciler::FindGaps(Pass& pass) {
+  if (deps_.history == nullptr) return;
+  Cluster::Samples& samples = pass.cluster.samples;
+  const auto note = [&samples](const model::Gap& gap) {
+    if (!samples.gaps.empty() && samples.gaps.back().cause == gap.cause && gap.from <= samples.gaps.back().to) {
+      samples.gaps.back().to = std::max(samples.gaps.back().to, gap.to);
+    } else if (samples.gaps.size() < store::GapLedger::kMostEntries) {
+      samples.gaps.push_back(gap);
+    }
+  };
+  for (const ingest::SampleWaits::News& news : samples.waits.Step(deps_.clock.Steady())) {
+    if (news.fate == ingest::SampleWaits::Fate::kDurable) continue;
+    const bool is_refused = news.fate == ingest::SampleWaits::Fate::kRefused;
+    note({.from = news.from,
+          .to = news.to,
+          .cause = is_refused ? model::GapCause::kRejected : model::GapCause::kStoreDown});
+  }
+  // In a collector's place the hub reads by the way: what is missing is the collector's.
+  if (pass.is_push || !pass.attempted) return;
+  const base::SystemTime since = samples.last.value_or(pass.cluster.last_sync.value_or(pass.now));
+  const std::optional<model::GapCause> before = samples.failing;
+  samples.failing.reset();
+  if (pass.failure.has_value()) {
+    samples.failing =
+        pass.pull.failed_at == Step::kReadNodes ? model::GapCause::kListFailed : model::GapCause::kLinkDown;
+    samples.last = pass.now;
+  }
+  std::optional<model::GapCause> cause = samples.failing.has_value() ? samples.failing : before;
+  // Nobody read it: it was paused, or no hub ran.
+  if (!cause.has_value() && IsStale(pass.now - since, pass.judgement.timing.interval)) {
+    cause = model::GapCause::kCollectorDown;
+  }
+  if (cause.has_value() && since < pass.now) note({.from = since, .to = pass.now, .cause = *cause});
+}
+
+absl::StatusOr<std::vector<store::Write>> ClusterReconciler::GapWrites(Pass& pass, std::vector<model::GapCause>& told) {
+  const Cluster::Samples& samples = pass.cluster.samples;
+  const bool opens_link = LosesLink(pass);
+  std::vector<store::Write> writes;
+  if (samples.gaps.empty() && !samples.link_ended && !opens_link) return writes;
+  ASSIGN_OR_RETURN(store::GapLedger ledger, deps_.store.ReadGaps(pass.name()));
+  bool changed = false;
+  for (const model::Gap& gap : samples.gaps) {
+    if (!ledger.Record({}, gap)) continue;
+    told.push_back(gap.cause);
+    changed = true;
+  }
+  if (samples.link_ended) changed |= ledger.EndLink(store::GapLedger::LinkEnd::kLost, pass.now);
+  if (opens_link && OpenLink(pass, ledger)) {
+    told.push_back(model::GapCause::kLinkDown);
+    changed = true;
+  }
+  if (changed) deps_.store.PutGaps(pass.name(), ledger, writes);
+  return writes;
 }
 
 absl::Status ClusterReconciler::StoreFailure(Pass& pass) {

@@ -176,6 +176,23 @@ json::Value CollectorStatus(const CollectorFindings* findings) {
     put("version", presence.version);
     put("hub", presence.hub);
     put("instance", presence.instance);
+    if (!presence.upstream) {
+      json::Value& backlog = status.Mutable("backlog");
+      backlog.Mutable("batches") = static_cast<std::int64_t>(presence.buffered_batches);
+      backlog.Mutable("bytes") = static_cast<std::int64_t>(presence.buffered_bytes);
+      if (presence.oldest_buffered.has_value()) {
+        backlog.Mutable("oldest") = base::FormatSeconds(*presence.oldest_buffered);
+      }
+    }
+  }
+  if (findings->newest_durable != base::SystemTime{}) {
+    status.Mutable("lastDurable") = base::FormatSeconds(findings->newest_durable);
+  }
+  if (findings->gaps.count > 0) {
+    json::Value& gaps = status.Mutable("gaps");
+    gaps.Mutable("count") = static_cast<std::int64_t>(findings->gaps.count);
+    gaps.Mutable("open") = static_cast<std::int64_t>(findings->gaps.open);
+    if (findings->gaps.oldest.has_value()) gaps.Mutable("oldest") = base::FormatSeconds(*findings->gaps.oldest);
   }
   return status;
 }

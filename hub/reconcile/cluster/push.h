@@ -11,6 +11,7 @@
 #include "common/json/value.h"
 #include "hub/reconcile/cluster/health.h"
 #include "hub/runtime/conditions.h"
+#include "hub/store/gap_ledger.h"
 #include "hub/store/presence.h"
 
 // What is said about the collector of a push cluster, given what the replicas wrote about it: pure functions, no I/O.
@@ -65,7 +66,9 @@ struct CollectorFindings {
   std::string token_secret;  // its name
   absl::Status token;        // of making it
   std::optional<Fallback> fallback;
-  std::string how_to_connect;  // what to do, for a cluster no collector ever came from
+  std::string how_to_connect;         // what to do, for a cluster no collector ever came from
+  store::GapSummary gaps;             // in the cluster's history
+  base::SystemTime newest_durable{};  // when the newest durable batch was collected; zero: not known
 };
 
 // Why no data comes from the collector; nullopt while it is connected.

@@ -70,6 +70,7 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
   } else {
     pass.verdict = JudgeHealth(PushEvidence(pass, found));
   }
+  FindGaps(pass);
   if (pass.store.ok()) {
     if (pass.has_data()) {
       pass.store = StoreData(pass);
@@ -79,6 +80,7 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
   }
   if (absl::IsCancelled(pass.store) && pass.stop.stop_requested()) return pass.store;
   if (pass.superseded) return runtime::Result{kHubTrouble};
+  if (pass.has_data()) WriteSamples(pass);
   if (pass.stream_came) {
     cluster.push.falling_back = false;
     return runtime::Result{kStreamCame};
@@ -92,7 +94,13 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
     findings.record = &*cluster.push.seen.record;
     findings.interval = findings.record->interval;
   }
+  found.gaps = cluster.push.gaps.Summary();
+  found.newest_durable = cluster.push.position.durable.newest;
+  if (pass.store.ok()) {
+    pass.gap_news = cluster.gap_watch.Look(pass.connection.status["collectorStatus"], cluster.push.gaps);
+  }
   const bool published = Report(pass, findings);
+  AnnounceGaps(pass);
   cluster.passed_before = true;
   const std::chrono::milliseconds next = NextPushRun(pass);
   if (published && pass.store.ok() && found.token.ok()) return runtime::Result{next};
@@ -115,6 +123,10 @@ absl::Status ClusterReconciler::LookAtCollector(Pass& pass) {
   push.data_at = std::min(push.data_at, pass.now);  // data is never from the future
   push.was_known |=
       seen.presence.has_value() || !pass.connection.status["collectorStatus"]["lastHeartbeat"].StringOr().empty();
+  if (seen.gaps != push.gaps_read) {
+    push.gaps = store::GapLedger::Read(seen.gaps);
+    push.gaps_read = seen.gaps;
+  }
   push.position = std::move(position);
   push.seen = std::move(seen);
   push.looked = true;
@@ -219,15 +231,51 @@ absl::Status ClusterReconciler::StoreVerdict(Pass& pass) {
   const store::StoredPosition& read = cluster.push.position;
   const auto own = cluster.writers.find(store::WriterRole::kData);
   const bool is_own = own != cluster.writers.end() && own->second.epoch != 0;
-  const store::WriterPosition position{
-      pass.name(),     is_own ? own->second.epoch : read.epoch, read.instance, read.state_seq, store::WriterRole::kData,
-      /*as_read=*/true};
+  const store::WriterPosition position{.cluster = pass.name(),
+                                       .epoch = is_own ? own->second.epoch : read.epoch,
+                                       .instance = read.instance,
+                                       .seq = read.state_seq,
+                                       .as_read = true,
+                                       .gaps_revision = read.gaps_revision};
   const std::chrono::seconds interval = pass.judgement.timing.interval;
-  ASSIGN_OR_RETURN(const store::ApplyResult result,
-                   deps_.store.Apply(position, {}, {pass.verdict.health, pass.verdict.message},
-                                     {interval, std::max(interval, options_.operator_interval)}, EventsOf(pass)));
+  std::vector<store::Write> beside;
+  store::GapLedger gaps = cluster.push.gaps;
+  const bool opens_link = LosesLink(pass) && OpenLink(pass, gaps);
+  if (opens_link) deps_.store.PutGaps(pass.name(), gaps, beside);
+  ASSIGN_OR_RETURN(
+      const store::ApplyResult result,
+      deps_.store.Apply(position, {}, {pass.verdict.health, pass.verdict.message},
+                        {interval, std::max(interval, options_.operator_interval)}, EventsOf(pass), std::move(beside)));
   pass.stream_came = result == store::ApplyResult::kFenced;
+  if (opens_link && !pass.stream_came) {
+    cluster.push.gaps = std::move(gaps);
+    cluster.push.gaps_read.clear();  // not as read any more
+    metrics_.gaps.Add(model::GapCause::kLinkDown);
+  }
   return absl::OkStatus();
+}
+
+bool ClusterReconciler::LosesLink(const Pass& pass) const {
+  const Cluster::Push& push = pass.cluster.push;
+  return pass.is_push && push.verdict.state == State::kLost && push.gaps.open_link() == nullptr;
+}
+
+bool ClusterReconciler::OpenLink(const Pass& pass, store::GapLedger& ledger) const {
+  const Cluster::Push& push = pass.cluster.push;
+  const base::SystemTime from = HasData(push.seen.record) ? push.data_at : push.verdict.lost_at;
+  // One of upstream makes nothing while it has no stream.
+  return ledger.OpenLink(from, push.seen.presence.has_value() && !push.seen.presence->upstream);
+}
+
+void ClusterReconciler::AnnounceGaps(const Pass& pass) {
+  const kube::ObjectMeta& meta = pass.connection.meta;
+  const runtime::ObjectRef about{kube::kClusterConnections.ApiVersion(), kube::kClusterConnections.kind, meta.key(),
+                                 meta.uid};
+  for (const Announcement& event : pass.gap_news) {
+    deps_.events.Record(about, event.type, event.reason, event.message);
+    log_.Info("the history of a cluster has changed",
+              {{"cluster", pass.name()}, {"reason", event.reason}, {"message", event.message}});
+  }
 }
 
 std::chrono::milliseconds ClusterReconciler::NextPushRun(const Pass& pass) const {

@@ -20,6 +20,7 @@
 #include "common/json/value.h"
 #include "common/kube/testing/fake_kube_api.h"
 #include "common/telemetry/registry.h"
+#include "hub/history/testing/fake_history.h"
 #include "hub/reconcile/cluster/cluster_reconciler.h"
 #include "hub/runtime/testing/fake_event_recorder.h"
 #include "hub/store/embedded_store.h"
@@ -241,7 +242,8 @@ class Fleet : public KubeClientFactory {
     reconciler.reset();
     reconciler = std::make_unique<ClusterReconciler>(
         ClusterReconciler::Dependencies{hub, *this, *state_, *collectors_, *status_, events, clock, random,
-                                        [this] { return clock.Steady() - store_up_since; }},
+                                        [this] { return clock.Steady() - store_up_since; },
+                                        with_history ? &history : nullptr},
         objects, options, ClientPool::Options{}, PullMetrics(metrics));
   }
 
@@ -340,9 +342,11 @@ class Fleet : public KubeClientFactory {
   std::stop_source stop;
   std::chrono::milliseconds longest_pass{300000};  // takes effect with RestartHub
   bool push_enabled = true;                        // the same
+  bool with_history = false;                       // the same
   base::SteadyTime store_up_since{};               // long ago
-  std::vector<ClientTarget> targets;               // of the clients made
-  std::vector<std::string> forgotten;              // clusters
+  history::FakeHistoryWriter history{clock};
+  std::vector<ClientTarget> targets;   // of the clients made
+  std::vector<std::string> forgotten;  // clusters
   std::unique_ptr<ClusterReconciler> reconciler;
 
  private:

@@ -411,5 +411,59 @@ TEST_CASE("push and pull write the same documents of the same cluster, but for t
   }
 }
 
+TEST_CASE("a hole that a batch tells is written in one step with it") {
+  Fixture f;
+  model::Batch batch = BatchOf("RR");
+  batch.gaps = {{{}, f.clock.Now() - 300s, f.clock.Now(), model::GapCause::kCollectorDown}};
+  REQUIRE(f.Push(batch) == ApplyResult::kApplied);
+  REQUIRE(f.clusters.ReadGaps("a")->gaps().size() == 1);
+  CHECK(f.clusters.ReadGaps("a")->gaps()[0].cause == model::GapCause::kCollectorDown);
+  CHECK(f.collectors.ReadPosition("a")->gaps_revision == 1);
+  // A repeat of it, or another that tells nothing new, writes nothing of it.
+  --f.seq;
+  CHECK(f.Push(batch) == ApplyResult::kRepeated);
+  CHECK(f.Push(batch) == ApplyResult::kApplied);
+  CHECK(f.collectors.ReadPosition("a")->gaps_revision == 1);
+
+  // Nor does one of a writer whose cluster another has.
+  const auto old = std::exchange(f.writer, nullptr);
+  const std::uint64_t old_epoch = f.epoch;
+  f.Connect();
+  batch.gaps[0].from -= 1h;
+  CHECK(*old->Apply({"a", old_epoch, "i", 99}, batch, f.clock.Now(), {}) == ApplyResult::kFenced);
+  CHECK(f.clusters.ReadGaps("a")->gaps()[0].from == f.clock.Now() - 300s);
+}
+
+TEST_CASE("what a stream hears of holes goes into the ledger once, and is counted") {
+  telemetry::Registry registry;
+  Fixture f;
+  PushedClusters data({*f.store, f.clusters, f.collectors, f.clock, &registry},
+                      [](const std::string&) { return std::optional<ClusterConnection>(); }, {});
+  const auto counted = [&] {
+    return registry.Counters("clusterpulse_hub_gaps_total", "", {"cause"}).With({"spool_overflow"}).Value();
+  };
+  std::uint64_t epoch = 0;
+  const auto writer = *data.TakeOver("a", epoch);
+  const ingest::GapNews news{
+      .instance = "i", .gaps = {{{3, 5}, f.clock.Now() - 60s, f.clock.Now() - 20s, model::GapCause::kSpoolOverflow}}};
+  CHECK(*writer->PutGaps(news) == ApplyResult::kApplied);
+  CHECK(*writer->PutGaps(news) == ApplyResult::kApplied);
+  CHECK(counted() == 1);
+  CHECK(f.clusters.ReadGaps("a")->gaps().size() == 1);
+  CHECK(f.clusters.ReadGaps("a")->revision() == 1);
+  // The link was not lost.
+  CHECK(*writer->PutGaps({.instance = "i", .link = store::GapLedger::LinkEnd::kFilled, .at = f.clock.Now()}) ==
+        ApplyResult::kApplied);
+  CHECK(f.clusters.ReadGaps("a")->revision() == 1);
+  // Another stream goes on from there; this one is fenced.
+  f.Connect();
+  ingest::GapNews more = news;
+  more.gaps[0].seqs = {9, 9};
+  CHECK(*writer->PutGaps(more) == ApplyResult::kFenced);
+  CHECK(*f.writer->PutGaps(more) == ApplyResult::kApplied);
+  CHECK(f.clusters.ReadGaps("a")->gaps().size() == 2);
+  CHECK(counted() == 1);
+}
+
 }  // namespace
 }  // namespace clusterpulse::reconcile

@@ -201,8 +201,9 @@ TEST_CASE("a cluster is lost 15 s after its stream ended, 90 s after the last si
   CHECK_FALSE(f.Collector()["connected"].BoolOr(true));
   CHECK(f.Collector()["version"].StringOr() == "v1.2");
   CHECK_THAT(f.Message("a"), Catch::Contains("the collector is lost since"));
-  REQUIRE(f.events.events().size() == 1);
+  REQUIRE(f.events.events().size() == 2);
   CHECK(f.events.events()[0].reason == "CollectorLost");
+  CHECK(f.events.events()[1].reason == "GapOpened");
   // The data is still young, and true as long as it is.
   CHECK(f.StoredHealth("a") == "healthy");
   CHECK(f.Health("a") == "healthy");
@@ -503,12 +504,153 @@ TEST_CASE("a collector that was stopped is told apart from one that was lost") {
   CHECK(f.Condition("a", "Ready") == "False/CollectorEnded");
   CHECK_FALSE(f.Collector()["connected"].BoolOr(true));
   CHECK_THAT(f.Message("a"), Catch::Contains("the collector was stopped at " + ended_at));
-  REQUIRE(f.events.events().size() == 1);
+  REQUIRE(f.events.events().size() == 2);
   CHECK(f.events.events()[0].reason == "CollectorEnded");
+  CHECK(f.events.events()[1].reason == "GapOpened");
   f.clock.AdvanceBy(75s);
   f.Reconcile("a");
   CHECK(f.Condition("a", "PullFallback") == "True/CollectorEnded");
   CHECK_THAT(f.Says("PullFallback"), Catch::Contains("the collector was stopped at " + ended_at));
+}
+
+// What readers of the ledger see.
+std::vector<store::KnownGap> Gaps(PushFleet& f) {
+  const auto ledger = f.state().ReadGaps("a");
+  REQUIRE(ledger.ok());
+  return ledger->gaps();
+}
+
+TEST_CASE("a lost link is a hole that is open, and gone when all that was kept has come") {
+  PushFleet f;
+  f.Connected();
+  const base::SystemTime data_at = f.clock.Now();
+  f.presence.buffered_batches = 7;
+  f.presence.buffered_bytes = 700;
+  f.presence.oldest_buffered = f.clock.Now() - 60s;
+  f.Close();
+  CHECK(Gaps(f).empty());
+  f.events.Clear();
+  f.clock.AdvanceBy(15s);
+  f.Reconcile("a");
+  REQUIRE(Gaps(f).size() == 1);
+  CHECK(Gaps(f)[0].from == data_at);
+  CHECK_FALSE(Gaps(f)[0].to.has_value());
+  CHECK(Gaps(f)[0].cause == model::GapCause::kLinkDown);
+  CHECK(Gaps(f)[0].fillable);
+  f.clock.AdvanceBy(31s);
+  f.Reconcile("a");
+  CHECK(f.Collector()["gaps"].Dump() == R"({"count":1,"oldest":")" + base::FormatSeconds(data_at) + R"(","open":1})");
+  CHECK(f.Collector()["backlog"].Dump() ==
+        R"({"batches":7,"bytes":700,"oldest":")" + base::FormatSeconds(data_at - 60s) + R"("})");
+  f.Reconcile("a");
+  CHECK(f.events.Count("GapOpened") == 1);
+  CHECK(f.events.Count("GapClosed") == 0);
+  SECTION("another leader says nothing again") {
+    f.RestartHub();
+    f.Reconcile("a");
+    f.clock.AdvanceBy(31s);
+    f.Reconcile("a");
+    CHECK(f.events.Count("GapOpened") == 1);
+  }
+  SECTION("nor when it comes back meanwhile") { f.RestartHub(); }
+
+  f.Open();
+  f.Batch();
+  f.clock.AdvanceBy(31s);
+  f.Reconcile("a");
+  CHECK(f.Collector()["gaps"]["open"].IntOr() == 1);  // what it kept has not come yet
+  REQUIRE(f.stream->PutGaps({.instance = "i1", .link = store::GapLedger::LinkEnd::kFilled, .at = f.clock.Now()}).ok());
+  f.Batch();
+  f.clock.AdvanceBy(31s);
+  f.Beat();
+  f.Reconcile("a");
+  CHECK(f.Collector()["gaps"].IsNull());
+  CHECK(f.events.Count("GapOpened") == 1);
+  REQUIRE(f.events.Count("GapClosed") == 1);
+  CHECK(f.events.events().back().type == runtime::EventType::kNormal);
+  f.Reconcile("a");
+  CHECK(f.events.Count("GapClosed") == 1);
+}
+
+TEST_CASE("a hole that is told when it is over is announced once") {
+  PushFleet f;
+  f.Connected();
+  f.events.Clear();
+  const model::Gap gap{{3, 5}, f.clock.Now() - 60s, f.clock.Now() - 20s, model::GapCause::kSpoolOverflow};
+  REQUIRE(f.stream->PutGaps({.instance = "i1", .gaps = {gap}}).ok());
+  REQUIRE(f.stream->PutGaps({.instance = "i1", .gaps = {gap}}).ok());
+  f.clock.AdvanceBy(31s);
+  f.Beat();
+  f.Batch();
+  f.Reconcile("a");
+  REQUIRE(f.events.Count("GapClosed") == 1);
+  CHECK_THAT(f.events.events().back().message, Catch::Contains("spool_overflow") && Catch::Contains("batches 3 to 5"));
+  CHECK(f.Collector()["gaps"]["count"].IntOr() == 1);
+  CHECK(f.Collector()["gaps"]["open"].IntOr(-1) == 0);
+  f.RestartHub();
+  f.Reconcile("a");
+  CHECK(f.events.Count("GapClosed") == 1);
+}
+
+TEST_CASE("a lost collector's hole does not cover what its stream tells meanwhile") {
+  PushFleet f;
+  f.interval = 60s;  // the hub does not read it itself yet
+  f.Connected();
+  f.clock.AdvanceBy(91s);  // silent, and yet it lives
+  f.store().before_data = [&] {
+    const model::Gap gap{{3, 5}, f.clock.Now() - 60s, f.clock.Now() - 20s, model::GapCause::kSpoolOverflow};
+    CHECK(*f.stream->PutGaps({.instance = "i1", .gaps = {gap}}) == ApplyResult::kApplied);
+  };
+  f.Reconcile("a");
+  REQUIRE(Gaps(f).size() == 1);
+  CHECK(Gaps(f)[0].cause == model::GapCause::kSpoolOverflow);
+  f.clock.AdvanceBy(2s);
+  f.Reconcile("a");
+  CHECK(Gaps(f).size() == 2);
+}
+
+TEST_CASE("the time of the newest durable batch is told") {
+  PushFleet f;
+  f.Connected();
+  CHECK(f.Collector()["lastDurable"].IsNull());
+  REQUIRE(f.stream->PutDurable("i1", {{1, {}}, f.clock.Now() - 5s}).ok());
+  const std::string then = base::FormatSeconds(f.clock.Now() - 5s);
+  f.clock.AdvanceBy(31s);
+  f.Beat();
+  f.Reconcile("a");
+  CHECK(f.Collector()["lastDurable"].StringOr() == then);
+}
+
+TEST_CASE("a cluster that is pulled from now on waits for no collector's history") {
+  PushFleet f;
+  f.Connected();
+  f.Close();
+  f.clock.AdvanceBy(15s);
+  f.Reconcile("a");
+  REQUIRE(Gaps(f).size() == 1);
+  f.Patch("a", R"({"spec":{"collectionMode":"pull"}})");
+  f.Reconcile("a");
+  REQUIRE(Gaps(f).size() == 1);
+  CHECK(Gaps(f)[0].to == f.clock.Now());
+  CHECK_FALSE(Gaps(f)[0].fillable);
+}
+
+TEST_CASE("in a lost collector's place the hub's own reads become samples") {
+  PushFleet f;
+  f.with_history = true;
+  f.RestartHub();
+  f.Connected();
+  CHECK(f.history.written().empty());  // those of a stream are the ingester's
+  f.Close();
+  f.clock.AdvanceBy(90s);
+  f.Reconcile("a");
+  f.clock.AdvanceBy(30s);
+  f.Reconcile("a");
+  REQUIRE(f.Condition("a", "PullFallback") == "True/CollectorLost");
+  REQUIRE_FALSE(f.history.written().empty());
+  CHECK(f.history.written().back().cluster == "a");
+  CHECK(f.history.written().back().collected_at == f.clock.Now());
+  CHECK(Gaps(f).at(0).cause == model::GapCause::kLinkDown);
 }
 
 TEST_CASE("three intervals after the loss the hub reads the cluster itself, until the collector is back") {

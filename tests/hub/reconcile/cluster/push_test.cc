@@ -260,8 +260,14 @@ TEST_CASE("collectorStatus tells who is there and which Secret to use") {
   findings.verdict.state = State::kConnected;
   findings.presence = Alive(3s);
   CHECK(CollectorStatus(&findings).Dump() ==
-        R"({"connected":true,"hub":"hub-0","instance":"4f2a","lastHeartbeat":"2031-04-05T06:07:05Z",)"
-        R"("tokenSecret":"a-collector-token","version":"v1.2"})");
+        R"({"backlog":{"batches":0,"bytes":0},"connected":true,"hub":"hub-0","instance":"4f2a",)"
+        R"("lastHeartbeat":"2031-04-05T06:07:05Z","tokenSecret":"a-collector-token","version":"v1.2"})");
+  findings.newest_durable = kNow - 90s;
+  findings.gaps = {3, 1, kNow - 600s};
+  CHECK(CollectorStatus(&findings)["lastDurable"].StringOr() == "2031-04-05T06:05:38Z");
+  CHECK(CollectorStatus(&findings)["gaps"].Dump() == R"({"count":3,"oldest":"2031-04-05T05:57:08Z","open":1})");
+  findings.presence->upstream = true;
+  CHECK(CollectorStatus(&findings)["backlog"].IsNull());
 }
 
 }  // namespace

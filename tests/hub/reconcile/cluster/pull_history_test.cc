@@ -1,0 +1,162 @@
+// Samples of what the hub reads itself, and the holes in them.
+#include "tests/hub/reconcile/cluster/cluster_fixture.h"
+
+namespace clusterpulse::reconcile {
+namespace {
+
+using Mode = history::FakeHistoryWriter::Mode;
+
+struct HistoryFleet : Fleet {
+  HistoryFleet() {
+    with_history = true;
+    RestartHub();
+    Start("a");
+  }
+  // Passes, one an interval; the first is now.
+  void Pass(int count) {
+    for (int i = 0; i < count; ++i) {
+      Reconcile("a");
+      clock.AdvanceBy(30s);
+    }
+  }
+  std::vector<store::KnownGap> Gaps() {
+    const auto ledger = state().ReadGaps("a");
+    REQUIRE(ledger.ok());
+    return ledger->gaps();
+  }
+  double Counted(model::GapCause cause) {
+    return metrics.Counters("clusterpulse_hub_gaps_total", "", {"cause"}).With({model::ToString(cause)}).Value();
+  }
+};
+
+TEST_CASE("each pass writes what it read, stamped with when it was read") {
+  HistoryFleet f;
+  const base::SystemTime first = f.clock.Now();
+  f.Pass(3);
+  REQUIRE(f.history.written().size() == 3);
+  CHECK(f.history.written()[0].cluster == "a");
+  CHECK(f.history.written()[0].collected_at == first);
+  CHECK(f.history.written()[2].collected_at == first + 60s);
+  CHECK(f.history.written()[0].snapshot.nodes->size() == 2);
+  CHECK(f.history.written()[0].snapshot.counts->nodes == 2);
+  CHECK(f.Status("a")["nodes"].IntOr() == 2);  // it is still there for the status
+  CHECK(f.Gaps().empty());
+}
+
+TEST_CASE("without history nothing is written, and nothing can be missing") {
+  Fleet f;
+  f.Start("a");
+  f.Reconcile("a");
+  f.Cut("a");
+  f.Reconcile("a");
+  CHECK(f.history.written().empty());
+  CHECK(f.state().ReadGaps("a")->gaps().empty());
+}
+
+TEST_CASE("a history store that hangs delays no pass") {
+  HistoryFleet f;
+  f.history.SetMode(Mode::kHang);
+  f.Pass(5);
+  CHECK(f.Phase("a") == "Connected");
+  CHECK(f.history.waiting() == 5);
+  CHECK(f.Gaps().empty());
+}
+
+TEST_CASE("what the state store does not take is written all the same") {
+  HistoryFleet f;
+  f.store().down = true;
+  f.Pass(1);
+  CHECK(f.history.written().size() == 1);
+}
+
+TEST_CASE("samples that are lost are one hole") {
+  struct Case {
+    std::string name;
+    Mode mode;
+    model::GapCause cause;
+  };
+  const Case c = GENERATE(values<Case>(
+      {{"dropped", Mode::kDrop, model::GapCause::kStoreDown}, {"refused", Mode::kRefuse, model::GapCause::kRejected}}));
+  DYNAMIC_SECTION(c.name) {
+    HistoryFleet f;
+    const base::SystemTime first = f.clock.Now();
+    f.Pass(2);
+    f.history.SetMode(c.mode);
+    f.Pass(10);
+    f.history.SetMode(Mode::kAccept);
+    f.Pass(3);
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].cause == c.cause);
+    CHECK(f.Gaps()[0].from == first + 30s);  // what is known before
+    CHECK(f.Gaps()[0].to == first + 11 * 30s);
+    CHECK_FALSE(f.Gaps()[0].fillable);
+    CHECK(f.Counted(c.cause) >= 1);
+  }
+}
+
+TEST_CASE("samples that a crash of the history store took are a hole") {
+  HistoryFleet f;
+  f.history.SetDurableAfter(10s);
+  const base::SystemTime first = f.clock.Now();
+  f.Pass(2);
+  f.Reconcile("a");
+  f.history.Crash();
+  f.clock.AdvanceBy(30s);
+  f.Pass(2);
+  REQUIRE(f.Gaps().size() == 1);
+  CHECK(f.Gaps()[0].cause == model::GapCause::kStoreDown);
+  CHECK(f.Gaps()[0].to == first + 60s);
+}
+
+TEST_CASE("a cluster that cannot be read is a hole until it can") {
+  struct Case {
+    std::string name, list;
+    model::GapCause cause;
+  };
+  const Case c = GENERATE(values<Case>(
+      {{"its nodes", "nodes", model::GapCause::kListFailed}, {"all of it", "", model::GapCause::kLinkDown}}));
+  DYNAMIC_SECTION(c.name) {
+    HistoryFleet f;
+    f.Pass(2);
+    const base::SystemTime last = f.clock.Now() - 30s;
+    f.Cluster("a").FailNext(kube::Verb::kList, c.list, absl::UnavailableError("no"), kube::FakeKubeApi::kForever);
+    f.Pass(3);
+    const base::SystemTime failed = f.clock.Now() - 30s;
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].cause == c.cause);
+    CHECK(f.Gaps()[0].from == last);
+    CHECK(f.Gaps()[0].to == failed);
+    f.Mend("a");
+    f.clock.AdvanceBy(60s);  // the breaker lets it through
+    f.Pass(1);
+    const base::SystemTime read = f.clock.Now() - 30s;
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].to == read);
+    f.Pass(2);
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].to == read);
+  }
+}
+
+TEST_CASE("while no hub ran nobody read the cluster") {
+  HistoryFleet f;
+  f.Pass(2);
+  const base::SystemTime last = f.clock.Now() - 30s;
+  f.RestartHub();
+  SECTION("a restart is no hole") {
+    f.Pass(2);
+    CHECK(f.Gaps().empty());
+  }
+  SECTION("an hour is one") {
+    f.clock.AdvanceBy(1h);
+    f.Pass(2);
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].cause == model::GapCause::kCollectorDown);
+    // The status that tells when the last data came lags by at most an interval.
+    CHECK(f.Gaps()[0].from >= last - 30s);
+    CHECK(f.Gaps()[0].from <= last);
+  }
+}
+
+}  // namespace
+}  // namespace clusterpulse::reconcile
