@@ -5,6 +5,7 @@
 
 #include "common/base/status.h"
 #include "common/log/logger.h"
+#include "hub/history/victoria_metrics_reader.h"
 #include "hub/history/victoria_metrics_writer.h"
 #include "tests/common/wire/sample_batch.h"
 #include "tests/hub/history/batches.h"
@@ -161,6 +162,83 @@ TEST_CASE("while the server is away nothing blocks, and nothing is lost") {
   const auto series = server->Export("clusterpulse_node_pods_total{cluster=\"c\"}");
   REQUIRE(series.size() == 1);
   CHECK(series[0].samples.size() == tickets.size());
+}
+
+TEST_CASE("the reader answers what was written") {
+  const auto server = VictoriaMetricsServer::Start();
+  if (server == nullptr) return;
+  const auto writer = StartWriter(OptionsFor(*server));
+  // Names that would be something else in a query, and 20 rounds of two nodes each.
+  const std::vector<std::string> clusters = {"plain", "a\"} or up{x=\"", "back\\slash|.*", "two\nlines"};
+  std::vector<std::shared_ptr<const Ticket>> tickets;
+  const base::SystemTime start = Moment();
+  for (int round = 0; round < 20; ++round) {
+    for (const std::string& cluster : clusters) {
+      model::Batch batch = NodeBatch(cluster, 2, start + round * 15s);
+      (*batch.snapshot.nodes)[0].pods.total = round;
+      (*batch.snapshot.nodes)[1].pods.total = 100 + round;
+      tickets.push_back(writer->Write(batch));
+    }
+  }
+  for (const auto& ticket : tickets) REQUIRE(Reaches(*ticket, State::kAccepted));
+  server->Flush();
+
+  VmOptions options;
+  options.endpoint = server->url();
+  options.proxy = {};
+  const auto made = VictoriaMetricsReader::Create(options, {});
+  REQUIRE(made.ok());
+  VictoriaMetricsReader& reader = **made;
+  RangeQuery query;
+  query.metric = "clusterpulse_node_pods_total";
+  query.from = start + 45s;
+  query.to = start + 4 * 60s + 45s;
+  const auto points = [&](const Series& series) {
+    std::vector<double> values;
+    for (std::size_t i = 0; i < series.points.size(); ++i) {
+      CHECK(series.points[i].at == query.from + i * query.step);
+      values.push_back(series.points[i].value);
+    }
+    return values;
+  };
+  // Until what was flushed shows.
+  REQUIRE(Eventually(10s, [&] {
+    const auto answer = reader.Query(query, {});
+    return answer.ok() && answer->series.size() == 2 * clusters.size();
+  }));
+
+  for (const std::string& cluster : clusters) {
+    CAPTURE(cluster);
+    query.matches = {{"cluster", {cluster}}, {"node", {"worker-0.example.com"}}};
+    const auto last = reader.Query(query, {});
+    REQUIRE(last.ok());
+    REQUIRE(last->series.size() == 1);
+    CHECK(last->series[0].labels.at("cluster") == cluster);
+    CHECK(points(last->series[0]) == std::vector<double>{3, 7, 11, 15, 19});
+  }
+  query.matches = {{"cluster", clusters}, {"node", {"worker-1.example.com", "none", ""}}};
+  query.across = Across::kSum;
+  query.over_time = OverTime::kMax;
+  const auto sum = reader.Query(query, {});
+  REQUIRE(sum.ok());
+  REQUIRE(sum->series.size() == 1);
+  CHECK(sum->series[0].labels.empty());
+  CHECK(points(sum->series[0]) == std::vector<double>{412, 428, 444, 460, 476});
+
+  query.matches = {{"cluster", {clusters[1], clusters[2]}}};
+  query.across = Across::kAvg;
+  query.over_time = OverTime::kAvg;
+  query.by = {"cluster"};
+  const auto average = reader.Query(query, {});
+  REQUIRE(average.ok());
+  REQUIRE(average->series.size() == 2);
+  CHECK(points(average->series[0]) == std::vector<double>{51.5, 55.5, 59.5, 63.5, 67.5});
+
+  query.max_series = 1;
+  CHECK(reader.Query(query, {}).status().code() == absl::StatusCode::kResourceExhausted);
+  query.max_series = 1000;
+  query.matches = {{"cluster", {".*"}}};
+  CHECK(reader.Query(query, {})->series.empty());
 }
 
 TEST_CASE("authentication and TLS") {
