@@ -1,24 +1,17 @@
 #include "collector/spool/spool.h"
 
 #include <algorithm>
-#include <deque>
 #include <iterator>
-#include <map>
 #include <utility>
 
 #include "collector/spool/encoding.h"
-#include "collector/spool/gap_list.h"
-#include "collector/spool/head.h"
-#include "collector/spool/segment.h"
+#include "collector/spool/spool_state.h"
 #include "common/base/failpoint.h"
-#include "common/base/printable.h"
 #include "common/base/status.h"
 #include "common/model/seq_set.h"
 
 namespace clusterpulse::spool {
 namespace {
-
-constexpr std::string_view kLockName = "LOCK", kHeadName = "HEAD", kNewName = "new.tmp";
 
 // A segment grows by so much at a time: what the disk lacks it says before a record is written, and few syncs have to
 // write down a new size.
@@ -43,385 +36,33 @@ absl::Status AppendError(const absl::Status& status) {
   return base::Unavailable("{}", base::Message(status));
 }
 
+Spool::Options Bounded(Spool::Options options) {
+  options.max_bytes = std::max(options.max_bytes, 2 * kLeastSegment + kReserve + HeadFile::kBytes);
+  const std::uint64_t most = (options.max_bytes - kReserve - HeadFile::kBytes) / 2;
+  options.segment_bytes = std::clamp(options.segment_bytes, kLeastSegment, std::min(most, kMostSegmentBytes));
+  return options;
+}
+
 }  // namespace
 
-class Spool::State {
- public:
-  State(Options options, FileSystem& files, const base::Clock& clock, base::Random& random, log::Logger log)
-      : options_(Bounded(std::move(options))), files_(files), clock_(clock), random_(random), log_(std::move(log)) {}
+Spool::State::State(Options options, FileSystem& files, const base::Clock& clock, base::Random& random, log::Logger log)
+    : options_(Bounded(std::move(options))), files_(files), clock_(clock), random_(random), log_(std::move(log)) {}
 
-  ~State() {
-    if (!is_loaded_) return;
-    Seal();
-    // Best effort: without it the next process hears of durable batches again.
-    (void)WriteHead(true);
-  }
-
-  absl::Status Load();
-
-  absl::Status Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload);
-  absl::StatusOr<std::string> Read(std::uint64_t seq);
-  void SetDurable(const model::DurablePosition& position);
-  void GiveUp(std::uint64_t seq, model::GapCause cause);
-  void NoteGap(const model::Gap& gap);
-  void Expire();
-
-  const std::string& instance() const { return head_.instance; }
-  std::uint64_t next_seq() const { return head_.last_given + 1; }
-  const model::DurablePosition& durable() const { return head_.durable; }
-  const std::vector<model::Gap>& gaps() const { return gaps_.all(); }
-  std::optional<base::SystemTime> last_collected_at() const { return head_.last_collected_at; }
-  std::uint64_t bytes() const { return bytes_; }
-  std::vector<Entry> entries() const {
-    std::vector<Entry> out;
-    out.reserve(slots_.size());
-    for (const Slot& slot : slots_) out.push_back({slot.seq, slot.time, slot.length});
-    return out;
-  }
-
- private:
-  // A record that is kept.
-  struct Slot {
-    std::uint64_t seq = 0;
-    base::SystemTime time{};
-    std::uint64_t segment = 0, offset = 0;
-    std::uint32_t length = 0;
-  };
-  struct SegmentFile {
-    std::uint64_t size = 0;                             // of the file
-    std::uint64_t end = 0;                              // behind the last record
-    std::size_t kept = 0;                               // slots in it
-    base::SystemTime newest = base::SystemTime::min();  // collection time of its newest batch
-  };
-  using Segments = std::map<std::uint64_t, SegmentFile>;
-
-  static Options Bounded(Options options) {
-    options.max_bytes = std::max(options.max_bytes, 2 * kLeastSegment + kReserve + HeadFile::kBytes);
-    const std::uint64_t most = (options.max_bytes - kReserve - HeadFile::kBytes) / 2;
-    options.segment_bytes = std::clamp(options.segment_bytes, kLeastSegment, std::min(most, kMostSegmentBytes));
-    return options;
-  }
-
-  std::string PathOf(std::string_view name) const { return fmt::format("{}/{}", options_.dir, name); }
-  std::string PathOf(std::uint64_t segment) const { return PathOf(SegmentName(segment)); }
-
-  // Steps of Load.
-  struct Loaded {
-    std::map<std::uint64_t, Segment> segments;
-    std::vector<SeqTime> times;  // of records that are known to have been there
-  };
-  absl::StatusOr<Loaded> ReadSegments();
-  std::string ChooseInstance(const std::map<std::uint64_t, std::unique_ptr<File>>& files);
-  void TakeRecords(const Loaded& loaded);
-  void TakeGaps(const Loaded& loaded);
-  void RecallLastGiven(const Loaded& loaded);
-  void FindLost(std::vector<SeqTime> times);
-  void TrimSegments(const Loaded& loaded);
-
-  std::deque<Slot>::iterator Find(std::uint64_t seq);
-  bool IsKept(std::uint64_t seq) { return Find(seq) != slots_.end(); }
-  bool HasKept(model::SeqRange range);
-  // Removes the slots of that range; their segments know.
-  void DropSlots(model::SeqRange range);
-  void AddSlot(const Slot& slot);
-  // The slot's record is lost: it becomes a gap.
-  void Lose(const Slot& slot, model::GapCause cause);
-  void AddGap(const model::Gap& gap);
-  bool IsDurable(std::uint64_t seq) const;
-
-  absl::Status WriteHead(bool sync);
-  // The gaps as they are, into the newest segment.
-  absl::Status WriteGaps();
-  // The same if they are not written yet; a failure is tried again with the next call.
-  void FlushGaps();
-  // The same, within max_bytes.
-  void SaveGaps();
-
-  struct Place {
-    std::uint64_t segment = 0, offset = 0;
-  };
-  // Writes and syncs one record. After an error nothing follows it in its segment.
-  absl::StatusOr<Place> AppendRecord(RecordKind kind, std::uint64_t seq, base::SystemTime time,
-                                     std::string_view payload);
-  absl::Status Extend(std::uint64_t end);
-  absl::Status StartSegment(std::uint64_t first_seq, std::optional<base::SystemTime> first_time,
-                            std::uint64_t record_bytes);
-  // The newest segment takes no more records.
-  void Seal();
-  absl::Status MakeRoom(std::uint64_t bytes);
-  // What is not durable in the oldest segment becomes a gap, and the segment goes.
-  absl::Status DropOldest(model::GapCause cause);
-  // False when the one file that is left there is the newest.
-  bool CanDrop() const;
-  absl::Status RemoveSegment(Segments::iterator segment);
-  // Removes segments that hold nothing that is kept.
-  void CollectGarbage();
-  void ExpireOld();
-
-  // Constant after Load.
-  const Options options_;
-  FileSystem& files_;
-  const base::Clock& clock_;
-  base::Random& random_;
-  const log::Logger log_;
-  std::unique_ptr<FileLock> lock_;
-  std::unique_ptr<HeadFile> head_file_;
-  bool is_loaded_ = false;
-
-  Head head_;
-  std::deque<Slot> slots_;  // by seq
-  GapList gaps_;
-  bool gaps_changed_ = false;             // and not written
-  std::optional<std::uint64_t> gaps_in_;  // the segment with the newest record of gaps
-  Segments segments_;                     // by index: the oldest first
-  std::uint64_t next_index_ = 1;
-  std::uint64_t bytes_ = 0;  // of all files
-
-  // The segment that is written to: the last of segments_. Null: the next record begins a new one.
-  std::unique_ptr<File> active_;
-  base::SteadyTime active_since_{};
-
-  // The record that the disk does not give back, and since when.
-  std::uint64_t unreadable_seq_ = 0;
-  base::SteadyTime unreadable_since_{};
-};
-
-// --- opening ---
-
-absl::Status Spool::State::Load() {
-  RETURN_IF_ERROR(files_.MakeDir(options_.dir));
-  ASSIGN_OR_RETURN(lock_, files_.Lock(PathOf(kLockName)));
-  ASSIGN_OR_RETURN(head_file_, HeadFile::Open(files_, options_.dir));
-  const bool is_new = !head_file_->found();
-  if (!is_new) head_ = *head_file_->found();
-  if (head_file_->is_broken()) {
-    log_.Warn("the spool's HEAD is broken; what is durable is asked anew", {{"file", PathOf(kHeadName)}});
-  }
-  ASSIGN_OR_RETURN(const Loaded loaded, ReadSegments());
-  bytes_ = HeadFile::kBytes;
-  for (const auto& [index, segment] : loaded.segments) {
-    segments_[index] = {.size = segment.size, .end = segment.end};
-    bytes_ += segment.size;
-  }
-  TakeGaps(loaded);
-  RecallLastGiven(loaded);
-  TakeRecords(loaded);
-  if (is_new) {
-    // What was deleted before is not lost, as far as anyone knows.
-    std::uint64_t first = head_.last_given + 1;
-    for (const auto& [index, segment] : loaded.segments) {
-      if (segment.header) first = std::min(first, segment.header->first_seq);
-      for (const Record& record : segment.records) {
-        if (record.kind == RecordKind::kBatch) first = std::min(first, record.seq);
-      }
-    }
-    head_.floor = first > 0 ? first - 1 : 0;
-  }
-  FindLost(loaded.times);
-  RETURN_IF_ERROR(WriteHead(true));
-  is_loaded_ = true;
-  TrimSegments(loaded);
-  ExpireOld();
-  FlushGaps();
-  CollectGarbage();
-  return absl::OkStatus();
-}
-
-absl::StatusOr<Spool::State::Loaded> Spool::State::ReadSegments() {
-  const auto leave_alone = [this](std::string_view name, std::string_view why) {
-    log_.Warn("a file in the spool is no segment and left alone",
-              {{"file", base::Printable(PathOf(name), 512)}, {"error", why}});
-  };
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(options_.dir));
-  std::map<std::uint64_t, std::unique_ptr<File>> files;
-  for (const std::string& name : names) {
-    if (name == kLockName || name == kHeadName) continue;
-    if (name == kNewName) {
-      (void)files_.Remove(PathOf(name));  // best effort: the next segment takes its place
-      continue;
-    }
-    const auto index = ParseSegmentName(name);
-    if (!index) {
-      leave_alone(name, "its name is not that of a segment");
-      continue;
-    }
-    // A file in the way is not written over, whatever it is.
-    next_index_ = std::max(next_index_, *index + 1);
-    auto file = files_.Open(PathOf(name), FileSystem::Mode::kRead);
-    if (file.ok()) {
-      files[*index] = *std::move(file);
-    } else if (absl::IsInvalidArgument(file.status()) || absl::IsNotFound(file.status())) {
-      leave_alone(name, base::Message(file.status()));
-    } else {
-      return file.status();
-    }
-  }
-  if (head_.instance.empty()) head_.instance = ChooseInstance(files);
-  Loaded loaded;
-  for (const auto& [index, file] : files) {
-    const std::string name = SegmentName(index);
-    auto segment = ReadSegment(*file, head_.instance, Verify::kLast);
-    if (!segment.ok()) {
-      if (!absl::IsInvalidArgument(segment.status())) return segment.status();
-      leave_alone(name, base::Message(segment.status()));
-    } else if (!segment->header && segment->records.empty() && segment->broken.empty()) {
-      leave_alone(name, "it has neither a header nor records");
-    } else if (segment->header && segment->header->instance != head_.instance) {
-      leave_alone(name, "it belongs to another spool");
-    } else if (segment->header && segment->header->index != index) {
-      leave_alone(name, fmt::format("it is a copy of {}", SegmentName(segment->header->index)));
-    } else {
-      if (!segment->damage.empty()) {
-        const Damage& damage = segment->damage.front();
-        log_.Warn("a segment of the spool is damaged", {{"file", PathOf(name)},
-                                                        {"places", static_cast<std::uint64_t>(segment->damage.size())},
-                                                        {"offset", damage.offset},
-                                                        {"error", damage.what}});
-      }
-      if (segment->header && segment->header->first_time && segment->header->first_seq <= kMostSeq) {
-        loaded.times.push_back({segment->header->first_seq, *segment->header->first_time});
-      }
-      for (const Record& record : segment->broken) {
-        if (record.kind == RecordKind::kBatch) loaded.times.push_back({record.seq, record.time});
-      }
-      loaded.segments.emplace(index, *std::move(segment));
-    }
-  }
-  return loaded;
-}
-
-std::string Spool::State::ChooseInstance(const std::map<std::uint64_t, std::unique_ptr<File>>& files) {
-  for (auto file = files.rbegin(); file != files.rend(); ++file) {
-    if (const auto header = ReadSegmentHeader(*file->second)) return header->instance;
-  }
-  std::string bytes;
-  PutU64(bytes, random_.Next());
-  PutU64(bytes, random_.Next());
-  return InstanceText(bytes);
-}
-
-void Spool::State::TakeGaps(const Loaded& loaded) {
-  for (auto segment = loaded.segments.rbegin(); segment != loaded.segments.rend(); ++segment) {
-    const std::vector<Record>& records = segment->second.records;
-    for (auto record = records.rbegin(); record != records.rend(); ++record) {
-      if (record->kind != RecordKind::kGaps) continue;
-      const auto file = files_.Open(PathOf(segment->first), FileSystem::Mode::kRead);
-      if (!file.ok()) continue;
-      const auto payload = ReadRecord(**file, head_.instance, *record);
-      if (!payload.ok()) {
-        // An older list will do: the numbers that are missing in it are found missing.
-        log_.Warn(
-            "the spool's list of gaps is damaged",
-            {{"file", PathOf(segment->first)}, {"offset", record->offset}, {"error", log::ToText(payload.status())}});
-        continue;
-      }
-      auto list = GapList::Decode(*payload);
-      if (!list) continue;
-      gaps_ = *std::move(list);
-      gaps_in_ = segment->first;
-      return;
-    }
-  }
-}
-
-void Spool::State::RecallLastGiven(const Loaded& loaded) {
-  std::uint64_t highest = 0;
-  const auto given = [&highest](std::uint64_t seq) {
-    if (seq <= kMostSeq) highest = std::max(highest, seq);
-  };
-  for (const auto& [index, segment] : loaded.segments) {
-    if (segment.header && segment.header->first_seq > 0) given(segment.header->first_seq - 1);
-    for (const Record& record : segment.records) given(record.seq);
-    for (const Record& record : segment.broken) given(record.seq);
-  }
-  if (!gaps_.all().empty()) given(gaps_.all().back().seqs.last);
-  // The newest record is there in part, and HEAD, which would tell its number, is lost: it is the next one. (With HEAD
-  // it was not appended to its end, so its number went nowhere.)
-  if (!head_file_->found() && !loaded.segments.empty() && loaded.segments.rbegin()->second.has_tail) {
-    ++highest;
-  }
-  head_.last_given = std::max(head_.last_given, highest);
-}
-
-void Spool::State::TakeRecords(const Loaded& loaded) {
-  std::vector<Slot> slots;
-  for (const auto& [index, segment] : loaded.segments) {
-    SegmentFile& file = segments_[index];
-    for (const Record& record : segment.records) {
-      if (record.kind != RecordKind::kBatch || record.seq == 0 || record.seq > kMostSeq) continue;
-      file.newest = std::max(file.newest, record.time);
-      slots.push_back({record.seq, record.time, index, record.offset, record.length});
-    }
-  }
-  // Of a number that is there twice, as after an append that failed and was tried again, the latter.
-  std::stable_sort(slots.begin(), slots.end(), [](const Slot& a, const Slot& b) { return a.seq < b.seq; });
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    if (i + 1 < slots.size() && slots[i + 1].seq == slots[i].seq) continue;
-    if (IsDurable(slots[i].seq) || gaps_.Contains(slots[i].seq)) continue;
-    AddSlot(slots[i]);
-  }
-  if (!slots.empty() && (!head_.last_collected_at || slots.back().seq >= head_.last_given)) {
-    head_.last_collected_at = slots.back().time;
-  }
-}
-
-void Spool::State::FindLost(std::vector<SeqTime> times) {
-  gaps_changed_ |= gaps_.Forget(head_.durable);
-  std::vector<model::SeqRange> known = model::SeqSet(head_.durable).Ranges();
-  for (const model::Gap& gap : gaps_.all()) {
-    known.push_back(gap.seqs);
-    times.push_back({gap.seqs.first, gap.from});
-    times.push_back({gap.seqs.last, gap.to});
-  }
-  for (const Slot& slot : slots_) {
-    known.push_back({slot.seq, slot.seq});
-    times.push_back({slot.seq, slot.time});
-  }
-  if (head_.last_collected_at) times.push_back({head_.last_given, *head_.last_collected_at});
-  std::sort(known.begin(), known.end(),
-            [](const model::SeqRange& a, const model::SeqRange& b) { return a.first < b.first; });
-  std::stable_sort(times.begin(), times.end(), [](const SeqTime& a, const SeqTime& b) { return a.seq < b.seq; });
-
-  const auto time_of = [&](std::uint64_t seq) {
-    if (times.empty()) return clock_.Now();
-    const auto above =
-        std::lower_bound(times.begin(), times.end(), seq, [](const SeqTime& t, std::uint64_t s) { return t.seq < s; });
-    if (above == times.end()) return times.back().time;
-    if (above == times.begin()) return above->time;
-    return Interpolate(*std::prev(above), *above, seq);
-  };
-  std::vector<model::Gap> lost;
-  std::uint64_t next = head_.floor + 1;
-  const auto lose_until = [&](std::uint64_t end) {
-    if (next >= end) return;
-    const auto [from, to] = std::minmax({time_of(next), time_of(end - 1)});  // a clock may have been put back
-    lost.push_back({{next, end - 1}, from, to, model::GapCause::kCollectorLost});
-  };
-  for (const model::SeqRange& range : known) {
-    if (range.first > head_.last_given) break;
-    lose_until(range.first);
-    next = std::max(next, range.last + 1);
-  }
-  lose_until(head_.last_given + 1);
-  if (lost.empty()) return;
-  std::uint64_t batches = 0;
-  for (const model::Gap& gap : lost) batches += gap.seqs.last - gap.seqs.first + 1;
-  log_.Warn("batches are not in the spool where they should be: they are lost",
-            {{"batches", batches}, {"first", lost.front().seqs.first}, {"last", lost.back().seqs.last}});
-  for (const model::Gap& gap : lost) AddGap(gap);
-}
-
-void Spool::State::TrimSegments(const Loaded& loaded) {
-  for (const auto& [index, segment] : loaded.segments) {
-    if (segment.end >= segment.size || !segment.damage.empty()) continue;
-    const auto file = files_.Open(PathOf(index), FileSystem::Mode::kWrite);
-    if (!file.ok() || !(*file)->Resize(segment.end).ok()) continue;  // it only saves space
-    bytes_ -= segment.size - segment.end;
-    segments_[index].size = segment.end;
-  }
+Spool::State::~State() {
+  if (!is_loaded_) return;
+  Seal();
+  // Best effort: without it the next process hears of durable batches again.
+  (void)WriteHead(true);
 }
 
 // --- what is kept ---
+
+std::vector<Spool::Entry> Spool::State::entries() const {
+  std::vector<Entry> out;
+  out.reserve(slots_.size());
+  for (const Slot& slot : slots_) out.push_back({slot.seq, slot.time, slot.length});
+  return out;
+}
 
 std::deque<Spool::State::Slot>::iterator Spool::State::Find(std::uint64_t seq) {
   const auto slot = std::lower_bound(slots_.begin(), slots_.end(), seq,
@@ -552,7 +193,7 @@ absl::Status Spool::State::StartSegment(std::uint64_t first_seq, std::optional<b
   const std::uint64_t end = kRecordsBegin + record_bytes;
   const std::uint64_t size = std::max(end, std::min(RoundUp(end, kLeastGrowth), options_.segment_bytes));
   const std::uint64_t index = next_index_;
-  const std::string path = PathOf(index), made = PathOf(kNewName);
+  const std::string path = PathOf(index), made = PathOf(kNewSegmentName);
   const auto make = [&]() -> absl::StatusOr<std::unique_ptr<File>> {
     ASSIGN_OR_RETURN(std::unique_ptr<File> file, files_.Open(made, FileSystem::Mode::kReplace));
     RETURN_IF_ERROR(file->Resize(size));
