@@ -76,6 +76,7 @@ struct Registration {
   std::string instance;           // empty: an upstream collector
   SeqRange held{};                // held and not known to be durable; 0, 0: nothing
   std::uint64_t durable_low = 0;  // what it was told durable
+  std::vector<SeqRange> durable;  // and above that
   std::vector<Gap> gaps;          // with numbers, which the hub has not told durable yet
   Capabilities capabilities;
   std::string config_hash;           // empty: none

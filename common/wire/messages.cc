@@ -98,6 +98,7 @@ absl::StatusOr<model::Registration> DecodeRegistration(const v1::RegisterRequest
     ASSIGN_OR_RETURN(to.held, DecodeRange("first_seq..last_seq", from.first_seq(), from.last_seq()));
   }
   to.durable_low = from.durable_low();
+  ASSIGN_OR_RETURN(to.durable, DecodeRanges("durable", from.durable()));
   ASSIGN_OR_RETURN(to.gaps, DecodeGaps("gaps", from.gaps(), GapNumbers::kPresent));
   to.capabilities = DecodeCapabilities(from.capabilities());
   to.config_hash = from.config_hash();
@@ -404,6 +405,7 @@ std::string Encode(const model::Registration& message) {
     out.set_first_seq(message.held.first);
     out.set_last_seq(message.held.last);
     out.set_durable_low(message.durable_low);
+    EncodeRanges(message.durable, *out.mutable_durable());
     EncodeGaps(message.gaps, *out.mutable_gaps());
     EncodeCapabilities(message.capabilities, *out.mutable_capabilities());
     out.set_config_hash(message.config_hash);

@@ -209,6 +209,7 @@ class Admitter {
       }
       // What it was once told is gone from its spool, whatever the store remembers.
       durable.AddUpTo(registration_.durable_low);
+      for (const model::SeqRange& range : registration_.durable) durable.Add(range);
       out.durable = {durable.position(), position->durable.newest};
     }
     return absl::OkStatus();

@@ -53,6 +53,7 @@ TEST_CASE("messages of the collector come back as they went") {
                                          .instance = "i-1",
                                          .held = {3, 9},
                                          .durable_low = 2,
+                                         .durable = {{4, 4}, {6, 8}},
                                          .gaps = {{{1, 2}, kAt, kAt, model::GapCause::kSpoolOverflow}},
                                          .capabilities = {true, true, true},
                                          .config_hash = "abc",

@@ -51,8 +51,9 @@ TEST_CASE("an instance continues where it stood, another one starts anew") {
   }
   SECTION("the same, that was told more than the store remembers") {
     registration.durable_low = 9;
+    registration.durable = {{12, 14}};
     TestStream& again = hub.Connect(registration);
-    CHECK(again.Take<model::Welcome>().at(0).durable == model::DurablePosition{.low = 9});
+    CHECK(again.Take<model::Welcome>().at(0).durable == model::DurablePosition{.low = 9, .ranges = {{12, 14}}});
   }
   SECTION("another") {
     TestStream& other = hub.Connect(DeliveryRegistration("inst-b"));
