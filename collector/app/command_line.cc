@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "collector/app/app.h"
+#include "collector/spool/inspect.h"
+#include "collector/spool/posix_file_system.h"
 #include "common/app/reference.h"
 #include "common/app/version.h"
 #include "common/base/status.h"
@@ -24,6 +26,9 @@ void PrintUsage(std::ostream& out) {
       << " watches the Kubernetes cluster it runs in and reports to the ClusterPulse hub.\n\n"
          "Usage: clusterpulse-collector [command] [flags]\n\nCommands:\n"
          "  run                      run until stopped (also without a command)\n"
+         "  spool inspect DIR        print what SPOOL_DIR holds and verify it; -o json: as JSON. The exit code is 1 "
+         "when\n"
+         "                           something is damaged. A collector may use the directory meanwhile\n"
          "  metrics-reference        print the table of the collector's own metrics\n"
          "  configuration-reference  print the table of settings\n"
          "  help                     print this\n\n"
@@ -46,12 +51,38 @@ int Run(std::span<const std::string> args, Process& process) {
   return process.run(*loaded);
 }
 
+// `spool inspect DIR [-o text|json]`, the flag before or behind the directory.
+int InspectSpool(std::span<const std::string> args, Process& process) {
+  constexpr std::string_view kUsage = "usage: clusterpulse-collector spool inspect DIR [-o text|json]";
+  std::string dir, output = "text";
+  bool is_right = !args.empty() && args[0] == "inspect";
+  for (std::size_t i = 1; i < args.size(); ++i) {
+    if ((args[i] == "-o" || args[i] == "--output") && i + 1 < args.size()) {
+      output = args[++i];
+    } else if (args[i].starts_with("--output=")) {
+      output = args[i].substr(args[i].find('=') + 1);
+    } else if (args[i].starts_with("-") || !dir.empty()) {
+      is_right = false;
+    } else {
+      dir = args[i];
+    }
+  }
+  if (!is_right || dir.empty() || (output != "text" && output != "json")) {
+    return Fail(process, base::InvalidArgument("{}", kUsage), kRefused);
+  }
+  const auto inspection = spool::Inspect(spool::PosixFileSystem(), dir);
+  if (!inspection.ok()) return Fail(process, inspection.status(), kRefused);
+  process.out << (output == "json" ? spool::ToJson(*inspection) : spool::ToText(*inspection)) << std::flush;
+  return inspection->is_clean() ? 0 : kFailed;
+}
+
 }  // namespace
 
 int Execute(std::span<const std::string> args, Process& process) {
   if (args.empty() || args[0].starts_with("-")) return Run(args, process);
   const std::string& command = args[0];
   if (command == "run") return Run(args.subspan(1), process);
+  if (command == "spool") return InspectSpool(args.subspan(1), process);
   if (command != "help" && command != "metrics-reference" && command != "configuration-reference") {
     return Fail(process,
                 base::InvalidArgument("unknown command \"{}\"; `clusterpulse-collector help` lists all",

@@ -8,7 +8,11 @@
 
 #include <catch2/catch.hpp>
 
+#include "collector/spool/posix_file_system.h"
+#include "collector/spool/spool.h"
 #include "common/app/version.h"
+#include "common/base/testing/manual_clock.h"
+#include "tests/support/process.h"
 
 namespace clusterpulse::collector {
 namespace {
@@ -60,6 +64,11 @@ TEST_CASE("a refused command line is one line on stderr and exit code 2") {
       {{"--cluster-nam=x"}, "unknown flag --cluster-nam; did you mean --cluster-name?"},
       {{"fleet"}, "unknown command \"fleet\"; `clusterpulse-collector help` lists all"},
       {{"help", "me"}, "help takes no arguments"},
+      {{"spool"}, "usage: clusterpulse-collector spool inspect DIR [-o text|json]"},
+      {{"spool", "inspect"}, "usage: clusterpulse-collector spool inspect DIR [-o text|json]"},
+      {{"spool", "inspect", "a", "b"}, "usage: clusterpulse-collector spool inspect DIR [-o text|json]"},
+      {{"spool", "inspect", "a", "-o", "yaml"}, "usage: clusterpulse-collector spool inspect DIR [-o text|json]"},
+      {{"spool", "inspect", "/none"}, "listing /none: No such file or directory"},
       {{}, "CLUSTER_NAME is not set: it names the ClusterConnection of this cluster on the hub"},
   };
   for (const Case& c : cases) {
@@ -81,6 +90,28 @@ TEST_CASE("help and version are printed without a configuration") {
   CHECK(f.Execute({"--version"}) == 0);
   CHECK(f.out.str().find("clusterpulse-collector " + std::string(app::kVersion)) == 0);
   CHECK_FALSE(f.ran);
+}
+
+TEST_CASE("spool inspect says what is in a spool, and by its exit code whether it is whole") {
+  testing::TempDir dir;
+  base::ManualClock clock;
+  base::SeededRandom random(1);
+  const auto append = [&] {
+    const auto spool = spool::Spool::Open({.dir = dir.path()}, spool::PosixFileSystem(), clock, random, {});
+    REQUIRE(spool.ok());
+    REQUIRE((*spool)->Append((*spool)->next_seq(), clock.Now(), "payload").ok());
+  };
+  append();
+  Fixture f;
+  CHECK(f.Execute({"spool", "inspect", dir.path()}) == 0);
+  CHECK(f.out.str().find("0000000000000001.seg") != std::string::npos);
+  append();
+  CHECK(f.Execute({"spool", "inspect", "-o", "json", dir.path()}) == 0);
+  CHECK(f.out.str().find(R"("clean":true)") != std::string::npos);
+  testing::WriteFile(dir.File("0000000000000001.seg"), "no segment any more");
+  CHECK(f.Execute({"spool", "inspect", dir.path(), "--output=json"}) == 1);
+  CHECK(f.out.str().find(R"("missing":[{"first":1,"last":1}])") != std::string::npos);
+  CHECK(f.err.str().empty());
 }
 
 TEST_CASE("docs/collector-configuration.md is what the program prints") {
