@@ -1,10 +1,9 @@
 #include "collector/link/delivery_queue.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
-
-#include "common/model/seq_set.h"
 
 namespace clusterpulse::link {
 namespace {
@@ -16,8 +15,12 @@ constexpr std::uint64_t kMostCreditBytes = std::uint64_t{64} << 20;
 constexpr model::Credits kUpstreamCredits{64, std::numeric_limits<std::uint64_t>::max()};
 // Batches that fell out of the buffer and may be durable all the same: some 200 bytes each.
 constexpr std::size_t kMostUndecided = 1024;
-// More would make a live batch wait longer, less would spend a round trip on each.
-constexpr std::size_t kMostHistoryInFlight = 2;
+// History in flight, whatever its size: less would spend a round trip on each.
+constexpr std::size_t kFewHistory = 2;
+// More of it only while it is small: a live batch waits behind all that was sent before. Half of the credits stay for
+// live ones.
+constexpr std::size_t kMostHistory = 8;
+constexpr std::size_t kMostHistoryBytes = std::size_t{256} << 10;
 // Every batch holds this scope, so that one that holds nothing else is live until the next.
 constexpr std::string_view kNewestBatch;
 constexpr std::size_t kLongestReason = 256;
@@ -31,32 +34,44 @@ bool IsInEachBatch(std::string_view scope) {
   return scope == kNewestBatch || scope == "nodes" || scope == "counts" || scope == "namespaces";
 }
 
+bool IsIn(const model::DurablePosition& position, std::uint64_t seq) {
+  return seq <= position.low || model::Contains(position.ranges, seq);
+}
+
 }  // namespace
 
 std::uint64_t DeliveryQueue::Add(Made made) {
-  for (Entry& older : entries_) {
+  for (auto it = live_.begin(); it != live_.end();) {
+    Entry& older = *Find(*it++);
+    auto& newest_of = older.memory->newest_of;
     if (made.full) {
-      older.newest_of.clear();
-      continue;
+      newest_of.clear();
+    } else {
+      newest_of.erase(std::string(kNewestBatch));
+      for (const Piece& piece : made.pieces) {
+        for (const std::string& scope : piece.scopes) newest_of.erase(scope);
+      }
     }
-    older.newest_of.erase(std::string(kNewestBatch));
-    for (const Piece& piece : made.pieces) {
-      for (const std::string& scope : piece.scopes) older.newest_of.erase(scope);
-    }
+    if (newest_of.empty()) Outdate(older);
   }
   const std::uint64_t first = stats_.last_seq + 1, last = stats_.last_seq + made.pieces.size();
-  for (Piece& piece : made.pieces) {
+  last_collected_at_ = made.collected_at;
+  for (std::size_t i = 0; i < made.pieces.size(); ++i) {
+    Piece& piece = made.pieces[i];
     Entry& entry = entries_.emplace_back();
     entry.seq = ++stats_.last_seq;
     entry.first_of_batch = first;
     entry.last_of_batch = last;
-    entry.id = made.id;
     entry.collected_at = made.collected_at;
     entry.collected = made.collected;
-    entry.bytes = piece.bytes;
-    entry.newest_of = {piece.scopes.begin(), piece.scopes.end()};
-    entry.newest_of.emplace(kNewestBatch);
-    entry.piece = std::make_shared<const Piece>(std::move(piece));
+    entry.is_spooled = i < made.spooled;
+    entry.bytes = entry.is_spooled ? piece.history.size() : piece.bytes;
+    entry.memory = std::make_unique<Memory>();
+    entry.memory->id = made.id;
+    entry.memory->newest_of = {piece.scopes.begin(), piece.scopes.end()};
+    entry.memory->newest_of.emplace(kNewestBatch);
+    entry.memory->piece = std::make_shared<const Piece>(std::move(piece));
+    live_.insert(entry.seq);
   }
   if (made.full) {
     ++stats_.full_batches;
@@ -66,11 +81,32 @@ std::uint64_t DeliveryQueue::Add(Made made) {
   return last;
 }
 
+void DeliveryQueue::Outdate(Entry& entry) {
+  entry.memory->newest_of.clear();
+  live_.erase(entry.seq);
+  history_from_ = std::min(history_from_, entry.seq);
+  Shrink(entry);
+}
+
+void DeliveryQueue::Shrink(Entry& entry) {
+  if (entry.memory == nullptr || entry.IsLive() || entry.state == State::kInFlight) return;
+  if (entry.is_spooled) {
+    entry.memory.reset();
+  } else if (entry.HasPiece() && !entry.memory->is_history && !entry.memory->piece->history.empty()) {
+    Piece rest;
+    rest.history = entry.memory->piece->history;
+    entry.bytes = rest.history.size() + wire::kMostStampBytes;
+    entry.memory->piece = std::make_shared<const Piece>(std::move(rest));
+    entry.memory->is_history = true;
+  }
+}
+
 void DeliveryQueue::Evict() {
   std::size_t calls = 0, bytes = 0;
   std::uint64_t last_counted = 0;
+  const auto is_here_alone = [](const Entry& entry) { return !entry.is_spooled && entry.HasPiece(); };
   for (const Entry& entry : entries_) {
-    if (entry.piece == nullptr) continue;
+    if (!is_here_alone(entry)) continue;
     bytes += entry.bytes;
     calls += entry.first_of_batch != last_counted ? 1 : 0;
     last_counted = entry.first_of_batch;
@@ -81,10 +117,11 @@ void DeliveryQueue::Evict() {
     if (oldest == newest) break;
     bool was_kept = false;
     for (; it->first_of_batch == oldest; ++it) {
-      if (it->piece == nullptr) continue;
+      if (!is_here_alone(*it)) continue;
       was_kept = true;
       bytes -= it->bytes;
-      it->piece = nullptr;
+      it->memory->piece = nullptr;
+      has_fallen_ = true;
     }
     calls -= was_kept ? 1 : 0;
   }
@@ -92,39 +129,68 @@ void DeliveryQueue::Evict() {
 }
 
 void DeliveryQueue::Forget() {
+  if (!has_fallen_) return;
   const auto is_undecided = [this](const Entry& entry) {
     const bool has_asked = entry.state == State::kInFlight || entry.state == State::kApplied;
-    return entry.piece == nullptr && (has_asked || (entry.was_sent && !peer_.has_value()));
+    return !entry.IsKept() && (has_asked || (entry.was_sent && !peer_.has_value()));
   };
   auto undecided = static_cast<std::size_t>(std::count_if(entries_.begin(), entries_.end(), is_undecided));
+  std::vector<model::Gap> lost;
+  has_fallen_ = false;
   Erase([&](const Entry& entry) {
-    if (entry.piece != nullptr) return false;
+    if (entry.IsKept()) return false;
     if (is_undecided(entry)) {
-      if (undecided <= kMostUndecided) return false;
+      if (undecided <= kMostUndecided) {
+        has_fallen_ = true;
+        return false;
+      }
       --undecided;
     }
-    CountLost(entry);
+    CountLost(entry, model::GapCause::kSpoolOverflow, lost);
     return true;
   });
+  AddLost(lost);
 }
 
 template <typename Predicate>
 void DeliveryQueue::Erase(Predicate is_over) {
   const auto settle = [&](Entry& entry) {
     if (!is_over(std::as_const(entry))) return false;
-    Settle(entry, State::kApplied);
+    Land(entry);
+    live_.erase(entry.seq);
     return true;
   };
   entries_.erase(std::remove_if(entries_.begin(), entries_.end(), settle), entries_.end());
 }
 
-void DeliveryQueue::Settle(Entry& entry, State state) {
-  if (entry.state == State::kInFlight) {
-    --stats_.in_flight;
-    in_flight_bytes_ -= entry.bytes;
-    if (entry.as_history) --history_in_flight_;
+void DeliveryQueue::Launch(Entry& entry) {
+  const std::size_t bytes = BytesToSend(entry);
+  entry.state = State::kInFlight;
+  entry.was_sent = true;
+  last_offered_ = std::max(last_offered_, entry.seq);
+  in_flight_.emplace(entry.seq, bytes);
+  in_flight_bytes_ += bytes;
+  if (!entry.as_history) return;
+  ++history_in_flight_;
+  history_in_flight_bytes_ += bytes;
+}
+
+void DeliveryQueue::Land(Entry& entry) {
+  if (entry.state != State::kInFlight) return;
+  const auto flight = in_flight_.find(entry.seq);
+  in_flight_bytes_ -= flight->second;
+  if (entry.as_history) {
+    --history_in_flight_;
+    history_in_flight_bytes_ -= flight->second;
   }
+  in_flight_.erase(flight);
+}
+
+void DeliveryQueue::Settle(Entry& entry, State state) {
+  Land(entry);
   entry.state = state;
+  if (state == State::kWaiting) history_from_ = std::min(history_from_, entry.seq);
+  Shrink(entry);
 }
 
 void DeliveryQueue::CountDurable(const Entry& entry) {
@@ -133,50 +199,180 @@ void DeliveryQueue::CountDurable(const Entry& entry) {
 }
 
 void DeliveryQueue::NoteUntaken(const Entry& entry) {
-  if (!peer_.has_value() || entry.state == State::kApplied) return;  // the next connect brings all
-  is_state_lost_ |=
-      std::any_of(entry.newest_of.begin(), entry.newest_of.end(), [](auto& scope) { return !IsInEachBatch(scope); });
+  if (!peer_.has_value() || entry.state == State::kApplied || entry.memory == nullptr) return;  // or the next connect
+  const auto& newest_of = entry.memory->newest_of;
+  is_state_lost_ |= std::any_of(newest_of.begin(), newest_of.end(), [](auto& scope) { return !IsInEachBatch(scope); });
 }
 
-void DeliveryQueue::CountLost(const Entry& entry) {
+void DeliveryQueue::CountLost(const Entry& entry, model::GapCause cause, std::vector<model::Gap>& lost) {
   NoteUntaken(entry);
   ++stats_.lost;
-  if (!lost_.empty() && lost_.back().seqs.last + 1 == entry.seq) {
-    lost_.back().seqs.last = entry.seq;
-    lost_.back().to = entry.collected_at;
-    return;
+  lost.push_back({{entry.seq, entry.seq}, entry.collected_at, entry.collected_at, cause});
+}
+
+void DeliveryQueue::AddLost(const std::vector<model::Gap>& lost) {
+  for (const model::Gap& gap : lost) gaps_.Add(gap);
+  if (gaps_.all().size() <= kMostGaps) return;
+  for (const model::SeqRange& range : gaps_.Merge(kMostGaps, [this](model::SeqRange r) { return HasAny(r); })) {
+    Erase([&](const Entry& entry) {
+      if (entry.seq < range.first || entry.seq > range.last) return false;
+      NoteUntaken(entry);
+      ++stats_.lost;
+      return true;
+    });
   }
-  if (lost_.size() == kMostLost) lost_.pop_front();
-  lost_.push_back({{entry.seq, entry.seq}, entry.collected_at, entry.collected_at});
 }
 
 DeliveryQueue::Stats DeliveryQueue::stats() const {
   Stats stats = stats_;
+  stats.in_flight = in_flight_.size();
+  stats.durable_low = durable_.position().low;
   for (const Entry& entry : entries_) {
-    if (entry.piece == nullptr) continue;
+    if (!entry.IsKept()) continue;
     ++stats.batches;
+    stats.spooled += entry.is_spooled ? 1 : 0;
     stats.bytes += entry.bytes;
     if (!stats.oldest.has_value()) stats.oldest = entry.collected_at;
   }
   return stats;
 }
 
+std::vector<model::Gap> DeliveryQueue::gaps() const {
+  spool::GapList all;
+  for (const model::Gap& gap : spool_gaps_) all.Add(gap);
+  for (const model::Gap& gap : gaps_.all()) all.Add(gap);
+  return all.all();
+}
+
 model::SeqRange DeliveryQueue::held() const {
   model::SeqRange held;
   for (const Entry& entry : entries_) {
-    if (entry.piece == nullptr) continue;
+    if (!entry.IsKept()) continue;
     if (held.first == 0) held.first = entry.seq;
     held.last = entry.seq;
   }
   return held;
 }
 
+bool DeliveryQueue::IsQuiet() const {
+  return std::none_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.was_sent; });
+}
+
+// --- the spool ---
+
+std::vector<model::Gap> DeliveryQueue::Adopt(const Left& left, base::SystemTime now, base::SteadyTime steady) {
+  std::vector<model::Gap> lost = gaps_.all();
+  gaps_ = {};
+  for (model::Gap& gap : lost) gap.seqs = {};
+  std::vector<model::Gap> fallen;
+  Erase([&](const Entry& entry) {
+    if (entry.IsKept()) return false;
+    CountLost(entry, model::GapCause::kSpoolOverflow, fallen);
+    return true;
+  });
+  for (model::Gap& gap : fallen) {
+    gap.seqs = {};
+    lost.push_back(gap);
+  }
+  for (Entry& entry : entries_) entry.was_sent = false;
+  has_fallen_ = false;
+  for (auto it = left.entries.rbegin(); it != left.entries.rend(); ++it) {
+    Entry& entry = entries_.emplace_front();
+    entry.seq = entry.first_of_batch = entry.last_of_batch = it->seq;
+    entry.collected_at = it->collected_at;
+    entry.collected = steady - std::max<base::SystemTime::duration>(now - it->collected_at, {});
+    entry.bytes = it->bytes;
+    entry.is_spooled = entry.was_sent = true;
+  }
+  spool_gaps_ = left.gaps;
+  verdicts_ = {};
+  last_sent_ = last_offered_ = left.last_seq;
+  if (last_collected_at_ == base::SystemTime() && !left.entries.empty()) {
+    last_collected_at_ = left.entries.back().collected_at;
+  }
+  durable_ = model::SeqSet(left.durable);
+  GiveNumbers(left.entries.size(), left.last_seq);
+  return lost;
+}
+
+void DeliveryQueue::GiveNumbers(std::size_t from, std::uint64_t last) {
+  live_.clear();
+  history_from_ = 0;
+  wanted_.reset();
+  from_disk_ = {};
+  std::uint64_t first_before = 0, first = 0;
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    Entry& entry = entries_[i];
+    if (i >= from) {
+      if (i == from || entry.first_of_batch != first_before) {
+        first_before = entry.first_of_batch;
+        first = last + 1;
+      }
+      entry.seq = ++last;
+      entry.first_of_batch = first;
+    }
+    if (entry.IsLive()) live_.insert(entry.seq);
+  }
+  for (std::size_t i = entries_.size(); i-- > from;) {
+    const bool is_last = i + 1 == entries_.size() || entries_[i + 1].first_of_batch != entries_[i].first_of_batch;
+    entries_[i].last_of_batch = is_last ? entries_[i].seq : entries_[i + 1].last_of_batch;
+  }
+  stats_.last_seq = last;
+}
+
+std::vector<DeliveryQueue::Unspooled> DeliveryQueue::unspooled() const {
+  std::vector<Unspooled> out;
+  for (const Entry& entry : entries_) {
+    if (!entry.is_spooled && entry.HasPiece()) out.push_back({entry.seq, entry.collected_at, entry.memory->piece});
+  }
+  return out;
+}
+
+void DeliveryQueue::Spooled(std::uint64_t seq, std::size_t bytes) {
+  Entry* const entry = Find(seq);
+  if (entry == nullptr) return;  // it is over by now: the next word of the hub frees it there too
+  entry->is_spooled = true;
+  entry->bytes = bytes;
+  Shrink(*entry);
+}
+
+void DeliveryQueue::OnDisk(const std::vector<spool::Spool::Entry>& kept, std::vector<model::Gap> gaps) {
+  spool_gaps_ = std::move(gaps);
+  auto next = kept.begin();
+  const auto is_kept = [&](std::uint64_t seq) {
+    while (next != kept.end() && next->seq < seq) ++next;
+    return next != kept.end() && next->seq == seq;
+  };
+  for (Entry& entry : entries_) {
+    if (!entry.is_spooled || is_kept(entry.seq)) continue;
+    entry.is_spooled = false;
+    if (!entry.HasPiece()) continue;
+    entry.bytes = entry.memory->piece->bytes;  // still state: it is kept for that
+    Shrink(entry);
+  }
+  Erase([&](const Entry& entry) {
+    if (entry.IsKept() || entry.memory != nullptr) return false;
+    ++stats_.lost;
+    return true;
+  });
+}
+
+std::vector<model::Gap> DeliveryQueue::TakeGaps() {
+  std::vector<model::Gap> gaps = gaps_.all();
+  gaps_ = {};
+  return gaps;
+}
+
+// --- the hub ---
+
 void DeliveryQueue::SetPeer(const Peer& peer) {
   peer_ = peer;
   peer_->credits = peer.upstream ? kUpstreamCredits : Clamped(peer.credits);
+  if (!peer.upstream) last_sent_ = std::max(last_sent_, last_offered_);
   for (Entry& entry : entries_) {
     if (entry.state == State::kRefused) entry.state = State::kWaiting;
   }
+  history_from_ = 0;
   Forget();
 }
 
@@ -187,94 +383,144 @@ void DeliveryQueue::SetCredits(model::Credits credits) {
 void DeliveryQueue::Disconnected() {
   peer_.reset();
   begun_.reset();
+  wanted_.reset();
   is_state_lost_ = false;
+  last_sent_ = std::max(last_sent_, last_offered_);
   for (Entry& entry : entries_) {
     Settle(entry, State::kWaiting);
     entry.again = false;
   }
 }
 
+std::size_t DeliveryQueue::BytesToSend(const Entry& entry) const {
+  return entry.is_spooled && entry.IsLive() ? entry.memory->piece->bytes : entry.bytes;
+}
+
 bool DeliveryQueue::HasCredit(const Entry& entry) const {
   const model::Credits& credits = peer_->credits;
-  if (stats_.in_flight >= credits.batches) return false;
-  return stats_.in_flight == 0 || in_flight_bytes_ + entry.bytes <= credits.bytes;
+  if (in_flight_.size() >= credits.batches) return false;
+  return in_flight_.empty() || in_flight_bytes_ + BytesToSend(entry) <= credits.bytes;
 }
 
 bool DeliveryQueue::IsNewestPending() const {
-  return std::any_of(entries_.begin(), entries_.end(), [this](const Entry& entry) {
-    return entry.first_of_batch == entries_.back().first_of_batch &&
-           (entry.state == State::kWaiting || entry.state == State::kInFlight);
-  });
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    if (it->first_of_batch != entries_.back().first_of_batch) break;
+    const bool is_here = it->memory != nullptr;  // else: what an earlier process left
+    if (is_here && (it->state == State::kWaiting || it->state == State::kInFlight)) return true;
+  }
+  return false;
 }
 
 bool DeliveryQueue::HasWaiting() const {
   if (!peer_.has_value()) return false;
   return std::any_of(entries_.begin(), entries_.end(), [this](const Entry& entry) {
-    const bool is_for_peer = !peer_->upstream || entry.first_of_batch == entries_.back().first_of_batch;
-    return is_for_peer && entry.piece != nullptr && entry.state == State::kWaiting;
+    if (entry.state != State::kWaiting) return false;
+    if (peer_->upstream) return entry.HasPiece() && entry.first_of_batch == entries_.back().first_of_batch;
+    return entry.IsLive() ? entry.HasPiece() : entry.IsKept() && !(is_draining_ && entry.is_spooled);
   });
 }
 
-DeliveryQueue::Entry* DeliveryQueue::Choose() {
-  const auto may_go = [](const Entry& entry) { return entry.piece != nullptr && entry.state == State::kWaiting; };
+DeliveryQueue::Entry* DeliveryQueue::Choose(base::SteadyTime now) {
   if (entries_.empty()) return nullptr;
   if (peer_->upstream) {
-    const std::uint64_t newest = entries_.back().first_of_batch;
-    const auto it = std::find_if(entries_.begin(), entries_.end(),
-                                 [&](const Entry& entry) { return entry.first_of_batch == newest && may_go(entry); });
-    return it != entries_.end() && HasCredit(*it) ? &*it : nullptr;
-  }
-  Entry* history = nullptr;
-  for (Entry& entry : entries_) {
-    if (!may_go(entry)) continue;
-    if (!entry.newest_of.empty()) {
-      const bool is_only_live = stats_.in_flight == history_in_flight_;
-      return is_only_live || HasCredit(entry) ? &entry : nullptr;
+    for (auto it = LowerBound(entries_.back().first_of_batch); it != entries_.end(); ++it) {
+      const bool is_whole = it->HasPiece() && !it->memory->is_history;
+      if (is_whole && it->state == State::kWaiting) return HasCredit(*it) ? &*it : nullptr;
     }
-    if (history == nullptr) history = &entry;
+    return nullptr;
   }
-  if (history == nullptr || history_in_flight_ >= kMostHistoryInFlight) return nullptr;
-  return HasCredit(*history) ? history : nullptr;
+  for (const std::uint64_t seq : live_) {
+    Entry& entry = *Find(seq);
+    if (!entry.HasPiece() || entry.state != State::kWaiting) continue;
+    const bool is_only_live = in_flight_.size() == history_in_flight_;
+    return is_only_live || HasCredit(entry) ? &entry : nullptr;
+  }
+  return ChooseHistory(now);
+}
+
+DeliveryQueue::Entry* DeliveryQueue::ChooseHistory(base::SteadyTime now) {
+  const bool is_paused = now < disk_from_;
+  const auto waits = [&](const Entry& entry) {
+    const bool is_here = entry.is_spooled ? !is_draining_ && !is_paused : entry.HasPiece();
+    return is_here && entry.state == State::kWaiting && !entry.IsLive();
+  };
+  const auto it = std::find_if(LowerBound(history_from_), entries_.end(), waits);
+  if (!is_paused) history_from_ = it == entries_.end() ? stats_.last_seq + 1 : it->seq;
+  if (it == entries_.end() || !HasCredit(*it)) return nullptr;
+  if (history_in_flight_ < kFewHistory) return &*it;
+  const std::size_t most = std::min<std::size_t>(kMostHistory, peer_->credits.batches / 2);
+  const bool is_small = history_in_flight_bytes_ + BytesToSend(*it) <= kMostHistoryBytes;
+  return history_in_flight_ < most && is_small ? &*it : nullptr;
+}
+
+std::shared_ptr<const Piece> DeliveryQueue::PieceOf(const Entry& entry) {
+  if (entry.HasPiece()) {
+    if (!entry.memory->is_history) return entry.memory->piece;
+    absl::StatusOr<Piece> piece = HistoryPiece(entry.memory->piece->history);
+    return std::make_shared<const Piece>(piece.ok() ? *std::move(piece) : Piece());
+  }
+  if (from_disk_.seq == entry.seq) return std::exchange(from_disk_, {}).piece;
+  return nullptr;
 }
 
 std::optional<std::string> DeliveryQueue::Next(base::SteadyTime now, bool only_begun) {
+  wanted_.reset();
   if (!peer_.has_value()) return std::nullopt;
   if (begun_.has_value()) return NextPart();
   if (only_begun) return std::nullopt;
-  while (Entry* const entry = Choose()) {
-    if (auto message = Begin(*entry, now)) return message;
+  while (Entry* const entry = Choose(now)) {
+    const std::shared_ptr<const Piece> piece = PieceOf(*entry);
+    if (piece == nullptr) {
+      wanted_ = entry->seq;
+      return std::nullopt;
+    }
+    if (auto message = Begin(*entry, piece, now)) return message;
     RefuseForNow(*entry, "it is larger than what the hub reads");
   }
   return std::nullopt;
 }
 
-std::optional<std::string> DeliveryQueue::Begin(Entry& entry, base::SteadyTime now) {
-  const Piece& piece = *entry.piece;
+void DeliveryQueue::Loaded(std::uint64_t seq, absl::StatusOr<std::string> history, base::SteadyTime now) {
+  Entry* const entry = Find(seq);
+  if (entry == nullptr || !entry->is_spooled) return;
+  absl::StatusOr<Piece> piece = history.ok() ? HistoryPiece(*std::move(history)) : history.status();
+  if (piece.ok()) {
+    from_disk_ = {seq, std::make_shared<const Piece>(*std::move(piece))};
+    return;
+  }
+  const absl::StatusCode code = piece.status().code();
+  if (code != absl::StatusCode::kNotFound && code != absl::StatusCode::kDataLoss) {
+    disk_from_ = now + kDiskPause;
+    return;
+  }
+  NoteUntaken(*entry);
+  ++stats_.lost;
+  Erase([seq](const Entry& e) { return e.seq == seq; });
+}
+
+std::optional<std::string> DeliveryQueue::Begin(Entry& entry, const std::shared_ptr<const Piece>& piece,
+                                                base::SteadyTime now) {
   wire::Stamp stamp{.seq = entry.seq,
                     .age = std::chrono::duration_cast<std::chrono::milliseconds>(now - entry.collected),
-                    .history_only = !peer_->upstream && entry.newest_of.empty()};
+                    .history_only = !peer_->upstream && !entry.IsLive()};
   const auto is_readable = [&](const std::string& body) {
     return body.size() + wire::kMostStampBytes <= peer_->max_message;
   };
   std::optional<std::string> message;
-  if (piece.bodies.size() > 1 && peer_->parts && piece.bytes <= peer_->max_batch &&
-      std::all_of(piece.bodies.begin(), piece.bodies.end(), is_readable)) {
-    stamp.parts = static_cast<std::uint32_t>(piece.bodies.size());
-    begun_ = Begun{entry.piece, stamp};
+  if (piece->bodies.size() > 1 && peer_->parts && piece->bytes <= peer_->max_batch &&
+      std::all_of(piece->bodies.begin(), piece->bodies.end(), is_readable)) {
+    stamp.parts = static_cast<std::uint32_t>(piece->bodies.size());
+    begun_ = Begun{piece, stamp};
     message = NextPart();
-  } else if (piece.bodies.size() == 1 && is_readable(piece.bodies.front())) {
-    message = wire::BatchMessage(piece.bodies.front(), stamp);
-  } else if (const auto body = WholeBody(piece, std::min(peer_->max_message, wire::kMaxUpstreamMessage))) {
+  } else if (piece->bodies.size() == 1 && is_readable(piece->bodies.front())) {
+    message = wire::BatchMessage(piece->bodies.front(), stamp);
+  } else if (const auto body = WholeBody(*piece, std::min(peer_->max_message, wire::kMaxUpstreamMessage))) {
     message = wire::BatchMessage(*body, stamp);
   } else {
     return std::nullopt;
   }
-  entry.state = State::kInFlight;
-  entry.was_sent = true;
   entry.as_history = stamp.history_only;
-  ++stats_.in_flight;
-  in_flight_bytes_ += entry.bytes;
-  if (entry.as_history) ++history_in_flight_;
+  Launch(entry);
   ++(entry.as_history ? stats_.sent_history : stats_.sent_live);
   return message;
 }
@@ -286,16 +532,31 @@ std::string DeliveryQueue::NextPart() {
   return message;
 }
 
+DeliveryQueue::Entries::iterator DeliveryQueue::LowerBound(std::uint64_t seq) {
+  return std::lower_bound(entries_.begin(), entries_.end(), seq,
+                          [](const Entry& entry, std::uint64_t s) { return entry.seq < s; });
+}
+DeliveryQueue::Entries::const_iterator DeliveryQueue::LowerBound(std::uint64_t seq) const {
+  return std::lower_bound(entries_.begin(), entries_.end(), seq,
+                          [](const Entry& entry, std::uint64_t s) { return entry.seq < s; });
+}
+
 DeliveryQueue::Entry* DeliveryQueue::Find(std::uint64_t seq) {
-  const auto it = std::lower_bound(entries_.begin(), entries_.end(), seq,
-                                   [](const Entry& entry, std::uint64_t s) { return entry.seq < s; });
+  const auto it = LowerBound(seq);
   return it != entries_.end() && it->seq == seq ? &*it : nullptr;
+}
+
+bool DeliveryQueue::HasAny(model::SeqRange range) const {
+  const auto it = LowerBound(range.first);
+  return it != entries_.end() && it->seq <= range.last;
 }
 
 std::size_t DeliveryQueue::Applied(const std::vector<model::SeqRange>& ranges) {
   std::size_t count = 0;
-  for (Entry& entry : entries_) {
-    if (entry.state != State::kInFlight || !model::Contains(ranges, entry.seq)) continue;
+  for (auto it = in_flight_.begin(); it != in_flight_.end();) {
+    const std::uint64_t seq = (it++)->first;
+    if (!model::Contains(ranges, seq)) continue;
+    Entry& entry = *Find(seq);
     ++count;
     Settle(entry, State::kApplied);
     if (std::exchange(entry.again, false)) SendAgain(entry);
@@ -307,21 +568,32 @@ std::size_t DeliveryQueue::Applied(const std::vector<model::SeqRange>& ranges) {
 
 void DeliveryQueue::SendAgain(Entry& entry) {
   entry.state = State::kWaiting;
-  entry.newest_of.clear();  // readers have seen it; by now there may be something newer
+  history_from_ = std::min(history_from_, entry.seq);
+  if (entry.IsLive()) Outdate(entry);  // readers have seen it; by now there may be something newer
 }
 
 void DeliveryQueue::Durable(const model::DurablePosition& position) {
-  Erase([&](const Entry& entry) {
-    const bool is_durable = entry.seq <= position.low || model::Contains(position.ranges, entry.seq);
-    if (!is_durable || !entry.was_sent) return false;
+  const auto is_over = [&](const Entry& entry) { return entry.was_sent && IsIn(position, entry.seq); };
+  const auto is_counted = [&](const Entry& entry) {
+    if (!is_over(entry)) return false;
     CountDurable(entry);
     return true;
-  });
+  };
+  const bool is_any =
+      HasAny({1, position.low}) || std::any_of(position.ranges.begin(), position.ranges.end(),
+                                               [this](const model::SeqRange& range) { return HasAny(range); });
+  if (is_any) Erase(is_counted);
   const std::uint64_t most = entries_.empty() ? stats_.last_seq : entries_.front().seq - 1;
-  stats_.durable_low = std::max(stats_.durable_low, std::min(position.low, most));
-  // What broke off may have arrived all the same.
-  while (!lost_.empty() && lost_.front().seqs.last <= stats_.durable_low) lost_.pop_front();
-  if (!lost_.empty()) lost_.front().seqs.first = std::max(lost_.front().seqs.first, stats_.durable_low + 1);
+  // Of what was never given, and of what was never sent, a hub cannot know.
+  model::DurablePosition over{std::min(position.low, most), {}};
+  for (model::SeqRange range : position.ranges) {
+    range.last = std::min(range.last, stats_.last_seq);
+    if (range.first <= range.last && !HasAny(range)) over.ranges.push_back(range);
+  }
+  durable_.AddUpTo(over.low);
+  for (const model::SeqRange& range : over.ranges) durable_.Add(range);
+  gaps_.Forget(over);  // what broke off may have arrived all the same
+  verdicts_.durable = std::move(over);
 }
 
 void DeliveryQueue::Rejected(const std::vector<model::Rejection>& rejected) {
@@ -332,8 +604,15 @@ void DeliveryQueue::Rejected(const std::vector<model::Rejection>& rejected) {
 }
 
 void DeliveryQueue::Reject(std::uint64_t seq, std::string_view reason) {
-  if (const Entry* const entry = Find(seq)) NoteUntaken(*entry);
-  Erase([seq](const Entry& entry) { return entry.seq == seq; });
+  const Entry& entry = *Find(seq);
+  NoteUntaken(entry);
+  const model::Gap gap{{seq, seq}, entry.collected_at, entry.collected_at, model::GapCause::kRejected};
+  if (entry.is_spooled) {
+    verdicts_.rejected.push_back(seq);
+  } else {
+    AddLost({gap});
+  }
+  Erase([seq](const Entry& e) { return e.seq == seq; });
   if (begun_.has_value() && begun_->stamp.seq == seq) begun_.reset();
   ++stats_.rejected;
   Refuse(seq, reason);
@@ -345,57 +624,135 @@ void DeliveryQueue::Refuse(std::uint64_t seq, std::string_view reason) {
 
 bool DeliveryQueue::Replay(model::SeqRange range) {
   bool had_state = false;
-  for (Entry& entry : entries_) {
-    if (entry.seq < range.first || entry.seq > range.last) continue;
+  for (auto it = LowerBound(range.first); it != entries_.end() && it->seq <= range.last; ++it) {
+    Entry& entry = *it;
     const bool was_taken = entry.state == State::kInFlight || entry.state == State::kApplied;
-    had_state |= was_taken && !entry.newest_of.empty();
+    had_state |= was_taken && entry.IsLive();
     if (entry.state == State::kInFlight) {
       entry.again = true;
     } else if (entry.state == State::kApplied) {
       SendAgain(entry);
     }
   }
+  // What was told durable is gone; now the hub says that it does not have it after all. When it was made nobody knows
+  // any more: before what is kept behind it.
+  std::vector<model::Gap> lost;
+  for (const model::SeqRange& run : Missing(range)) {
+    const auto next = LowerBound(run.last);
+    const base::SystemTime at = next == entries_.end() ? last_collected_at_ : next->collected_at;
+    lost.push_back({run, at, at, model::GapCause::kCollectorLost});
+  }
+  AddLost(lost);
   Forget();
   return had_state;
 }
 
+std::vector<model::SeqRange> DeliveryQueue::Missing(model::SeqRange range) const {
+  std::vector<model::SeqRange> known;
+  for (auto it = LowerBound(range.first); it != entries_.end() && it->seq <= range.last; ++it) {
+    known.push_back({it->seq, it->seq});
+  }
+  for (const model::Gap& gap : gaps()) known.push_back(gap.seqs);
+  std::sort(known.begin(), known.end(),
+            [](const model::SeqRange& a, const model::SeqRange& b) { return a.first < b.first; });
+  std::vector<model::SeqRange> missing;
+  std::uint64_t next = std::max<std::uint64_t>(range.first, 1);
+  const std::uint64_t last = std::min(range.last, stats_.last_seq);
+  known.push_back({last + 1, last + 1});
+  for (const model::SeqRange& run : known) {
+    if (next > last) break;
+    if (next < run.first) missing.push_back({next, std::min(run.first - 1, last)});
+    next = std::max(next, run.last + 1);
+  }
+  return missing;
+}
+
 void DeliveryQueue::UpstreamAcked(const model::UpstreamAck& ack) {
   if (!peer_.has_value() || !peer_->upstream) return;
-  const auto acked = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-    return entry.state == State::kInFlight && entry.id == ack.batch_id;
-  });
-  if (acked == entries_.end()) return;
+  Entry* acked = nullptr;
+  for (const auto& [seq, bytes] : in_flight_) {
+    Entry* const entry = Find(seq);
+    if (entry->memory != nullptr && entry->memory->id == ack.batch_id) {
+      acked = entry;
+      break;
+    }
+  }
+  if (acked == nullptr) return;
   if (!ack.success) return RefuseForNow(*acked, ack.error);
+  const std::uint64_t first = acked->first_of_batch, last = acked->last_of_batch;
   Settle(*acked, State::kApplied);
   ++stats_.applied;
-  FreeUpstream(acked->first_of_batch, acked->last_of_batch);
+  FreeUpstream(first, last);
 }
 
 void DeliveryQueue::RefuseForNow(Entry& entry, std::string_view reason) {
-  Settle(entry, State::kRefused);
+  const std::uint64_t first = entry.first_of_batch, last = entry.last_of_batch;
   NoteUntaken(entry);
   Refuse(entry.seq, reason);
-  if (peer_->upstream) FreeUpstream(entry.first_of_batch, entry.last_of_batch);
+  Settle(entry, State::kRefused);
+  if (peer_->upstream) FreeUpstream(first, last);
 }
 
 void DeliveryQueue::FreeUpstream(std::uint64_t first_of_batch, std::uint64_t last_of_batch) {
   bool is_decided = true, is_taken = false;
-  for (const Entry& entry : entries_) {
-    if (entry.first_of_batch != first_of_batch) continue;
-    is_decided &= entry.state == State::kApplied || entry.state == State::kRefused;
-    is_taken |= entry.state == State::kApplied;
+  for (auto it = LowerBound(first_of_batch); it != entries_.end() && it->seq <= last_of_batch; ++it) {
+    is_decided &= it->state == State::kApplied || it->state == State::kRefused;
+    is_taken |= it->state == State::kApplied;
   }
   if (!is_decided || !is_taken) return;
+  std::vector<model::Gap> lost;
   Erase([&](const Entry& entry) {
     if (entry.seq > last_of_batch) return false;
     if (entry.state == State::kApplied || entry.state == State::kInFlight) {
       CountDurable(entry);
     } else {
-      CountLost(entry);  // refused, or history, which this hub does not take
+      // Refused, or history, which this hub does not take.
+      CountLost(entry, model::GapCause::kRejected, lost);
     }
     return true;
   });
-  stats_.durable_low = std::max(stats_.durable_low, last_of_batch);
+  durable_.AddUpTo(last_of_batch);
+  verdicts_.durable = durable_.position();
+  AddLost(lost);
+}
+
+// --- numbers that were forgotten ---
+
+std::vector<std::uint64_t> DeliveryQueue::UnsentOnDisk() const {
+  std::vector<std::uint64_t> out;
+  for (auto it = LowerBound(last_sent_ + 1); it != entries_.end(); ++it) {
+    if (it->is_spooled) out.push_back(it->seq);
+  }
+  return out;
+}
+
+void DeliveryQueue::Renumber(std::uint64_t last, std::map<std::uint64_t, std::string> histories) {
+  for (auto it = LowerBound(last_sent_ + 1); it != entries_.end(); ++it) {
+    Settle(*it, State::kWaiting);
+    it->was_sent = false;
+    if (begun_.has_value() && begun_->stamp.seq == it->seq) begun_.reset();
+    if (!std::exchange(it->is_spooled, false)) continue;
+    if (it->HasPiece()) {
+      it->bytes = it->memory->piece->bytes;
+      continue;
+    }
+    const auto history = histories.find(it->seq);
+    if (history == histories.end()) continue;
+    Piece rest;
+    rest.history = std::move(history->second);
+    it->bytes = rest.history.size() + wire::kMostStampBytes;
+    it->memory = std::make_unique<Memory>();
+    it->memory->piece = std::make_shared<const Piece>(std::move(rest));
+    it->memory->is_history = true;
+  }
+  const std::uint64_t first = last_sent_ + 1;
+  Erase([&](const Entry& entry) {
+    if (entry.seq < first || entry.IsKept()) return false;
+    ++stats_.lost;
+    return true;
+  });
+  GiveNumbers(static_cast<std::size_t>(LowerBound(first) - entries_.begin()), last);
+  last_sent_ = last_offered_ = last;
 }
 
 }  // namespace clusterpulse::link

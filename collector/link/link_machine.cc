@@ -191,6 +191,7 @@ void LinkMachine::Write(std::string message) {
 void LinkMachine::Pump() {
   const base::SteadyTime now = clock_.Steady();
   if (drain_until_.has_value() && Leave()) return;
+  if (outbox_.WantsNewStream()) return Break(absl::AbortedError("batches are numbered anew: the spool can be used"));
   if (now >= refill_from_ && !drain_until_.has_value() && outbox_.TakeStateLost()) {
     refill_from_ = now + std::max(interval_, kLeastRefill);
     callbacks_.on_full_batch();
@@ -253,6 +254,7 @@ model::Heartbeat LinkMachine::Heartbeat() {
   heartbeat.buffered_bytes = stats.bytes;
   heartbeat.oldest_buffered = stats.oldest;
   heartbeat.last_seq = stats.last_seq;
+  heartbeat.gaps = outbox_.gaps();
   return heartbeat;
 }
 
@@ -287,6 +289,7 @@ void LinkMachine::On(const model::Welcome& welcome) {
   capabilities_ = Common(kCapabilities, welcome.capabilities);
   status_.hub = welcome.hub;
   status_.upstream = false;
+  outbox_.Welcomed(welcome.last_seq);
   outbox_.Durable(welcome.durable);
   Peer peer{.parts = capabilities_.parts, .credits = welcome.credits};
   if (welcome.max_message_bytes != 0) peer.max_message = welcome.max_message_bytes;
@@ -366,6 +369,7 @@ void LinkMachine::Progress() {
 }
 
 void LinkMachine::Stop(std::chrono::milliseconds limit) {
+  outbox_.Drain();
   const base::SteadyTime until = clock_.Steady() + limit;
   const base::SteadyTime drain_until = until - std::min(options_.end_limit, limit / 2);
   stop_until_ = drain_until_.has_value() ? std::min(stop_until_, until) : until;

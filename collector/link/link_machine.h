@@ -55,9 +55,9 @@ class LinkMachine {
   void OnWritten();
   void OnMessage(std::string_view bytes);
   void OnClosed(const absl::Status& status);
-  // Ends the stream when all that is kept was sent and applied, or when `limit` (an earlier call's, if shorter) is over
-  // but for end_limit, at most half of it, in which a hub of ours is to end the stream: so it tells a collector that
-  // ended from one that was lost. Opens none. The end is reached when status().state is kStopped.
+  // Ends the stream when all that is not on disk was sent and applied, or when `limit` (an earlier call's, if shorter)
+  // is over but for end_limit, at most half of it, in which a hub of ours is to end the stream: so it tells a collector
+  // that ended from one that was lost. Opens none. The end is reached when status().state is kStopped.
   void Stop(std::chrono::milliseconds limit);
 
   const LinkStatus& status() const { return status_; }

@@ -1,69 +1,193 @@
 #include "collector/link/outbox.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <map>
 #include <utility>
 
+#include "common/base/status.h"
+
 namespace clusterpulse::link {
+namespace {
+
+// What a collector can have done since the last number that it remembers, or else the hub is mistaken.
+constexpr std::uint64_t kMostForgotten = std::uint64_t{1} << 32;
+constexpr std::size_t kMostPendingGaps = 256;
+
+}  // namespace
+
+class Outbox::DiskTurn {
+ public:
+  explicit DiskTurn(Outbox& outbox) : outbox_(outbox) {
+    base::MutexLock lock(outbox_.mu_);
+    while (outbox_.disk_busy_) outbox_.disk_free_.Wait(outbox_.mu_);
+    outbox_.disk_busy_ = true;
+  }
+  ~DiskTurn() {
+    base::MutexLock lock(outbox_.mu_);
+    outbox_.RefreshLocked();
+    outbox_.FreeDisk();
+  }
+  DiskTurn(const DiskTurn&) = delete;
+  DiskTurn& operator=(const DiskTurn&) = delete;
+
+ private:
+  Outbox& outbox_;
+};
+
+bool Outbox::TryDisk() {
+  if (disk_busy_) return false;
+  disk_busy_ = true;
+  return true;
+}
+
+void Outbox::FreeDisk() {
+  disk_busy_ = false;
+  disk_free_.NotifyAll();
+}
+
+void Outbox::RefreshLocked() {
+  disk_.trouble = keeper_.trouble();
+  disk_.errors = keeper_.errors();
+  const spool::Spool* const spool = keeper_.spool();
+  if (spool == nullptr) return;
+  disk_.bytes = spool->bytes();
+  if (has_spool_ && spool->gaps() != queue_.spool_gaps()) queue_.OnDisk(spool->entries(), spool->gaps());
+}
 
 Outbox::Outbox(Options options, std::string instance, const base::Clock& clock, log::Logger log,
                telemetry::Registry* registry)
-    : instance_(std::move(instance)),
-      clock_(clock),
+    : clock_(clock),
       began_(clock.Steady()),
       log_(std::move(log)),
       registry_(registry),
+      keeper_(std::move(options.open_spool), clock, log_),
+      instance_(std::move(instance)),
       queue_(options.max_batches, options.max_bytes) {
-  if (registry_ == nullptr) return;
-  const auto sent = registry_->Counters("clusterpulse_collector_batches_sent_total",
-                                        "Batches sent to the hub, those sent again included, by lane.", {"lane"});
-  const auto counter = [&](const char* name, const char* help) { return registry_->Counters(name, help).With({}); };
-  const auto gauge = [&](const char* name, const char* help) { return registry_->Gauges(name, help).With({}); };
-  metrics_ = {
-      .sent_live = sent.With({"live"}),
-      .sent_history = sent.With({"history"}),
-      .applied = counter("clusterpulse_collector_batches_applied_total", "Batches the hub made visible to readers."),
-      .durable = counter("clusterpulse_collector_batches_durable_total",
-                         "Batches that survive a crash of the hub and its stores."),
-      .rejected = counter("clusterpulse_collector_batches_rejected_total", "Batches the hub can never store."),
-      .lost = counter("clusterpulse_collector_batches_lost_total",
-                      "Batches that fell out of the buffer and were not known to be durable."),
-      .batches = gauge("clusterpulse_collector_buffered_batches", "Batches kept until they are durable."),
-      .bytes = gauge("clusterpulse_collector_buffered_bytes", "Size of the batches kept until they are durable."),
-      .durable_age = gauge("clusterpulse_collector_durable_age_seconds",
-                           "Time since the newest durable batch was collected; since the start while there is none."),
-  };
-  collector_ = registry_->AddCollector([this] { ExportMetrics(); });
+  {
+    const DiskTurn turn(*this);
+    OpenSpool();
+    base::MutexLock lock(mu_);
+    if (opened_.has_value()) AdoptLocked();
+  }
+  MakeMetrics();
 }
 
 Outbox::~Outbox() {
   if (registry_ != nullptr) registry_->RemoveCollector(collector_);
 }
 
-void Outbox::ExportMetrics() {
+void Outbox::OpenSpool() {
+  if (!keeper_.Open()) return;
+  const spool::Spool& spool = *keeper_.spool();
+  Opened opened{.instance = spool.instance(),
+                .left = {.entries = spool.entries(),
+                         .gaps = spool.gaps(),
+                         .last_seq = spool.next_seq() - 1,
+                         .durable = spool.durable()},
+                .last_collected_at = spool.last_collected_at()};
   base::MutexLock lock(mu_);
-  const Stats now = queue_.stats();
-  const Stats before = std::exchange(exported_, now);
-  const auto add = [&](const telemetry::Counter& counter, std::uint64_t Stats::*field) {
-    counter.Add(static_cast<double>(now.*field - before.*field));
-  };
-  add(metrics_.sent_live, &Stats::sent_live);
-  add(metrics_.sent_history, &Stats::sent_history);
-  add(metrics_.applied, &Stats::applied);
-  add(metrics_.durable, &Stats::durable);
-  add(metrics_.rejected, &Stats::rejected);
-  add(metrics_.lost, &Stats::lost);
-  metrics_.batches.Set(static_cast<double>(now.batches));
-  metrics_.bytes.Set(static_cast<double>(now.bytes));
-  const base::SteadyTime durable = now.newest_durable.value_or(began_);
-  metrics_.durable_age.Set(std::chrono::duration<double>(clock_.Steady() - durable).count());
+  opened_ = std::move(opened);
+}
+
+void Outbox::AdoptLocked() {
+  instance_ = std::move(opened_->instance);
+  std::vector<model::Gap> lost = queue_.Adopt(opened_->left, clock_.Now(), clock_.Steady());
+  pending_gaps_.insert(pending_gaps_.end(), lost.begin(), lost.end());
+  if (pending_gaps_.size() > kMostPendingGaps) pending_gaps_.resize(kMostPendingGaps);
+  down_from_ = opened_->last_collected_at;
+  has_spool_ = true;
+  opened_.reset();
+}
+
+void Outbox::AttachGapsLocked(model::Batch& batch) {
+  if (!first_collected_at_.has_value()) first_collected_at_ = batch.collected_at;
+  if (const auto from = std::exchange(down_from_, std::nullopt)) {
+    // Less is the rhythm of a collector that is replaced.
+    const bool was_down = batch.interval.count() > 0 && *first_collected_at_ - *from > 2 * batch.interval;
+    if (was_down) batch.gaps.push_back({{}, *from, *first_collected_at_, model::GapCause::kCollectorDown});
+  }
+  batch.gaps.insert(batch.gaps.end(), pending_gaps_.begin(), pending_gaps_.end());
+  pending_gaps_.clear();
 }
 
 std::uint64_t Outbox::Add(model::Batch batch, bool full) {
+  const DiskTurn turn(*this);
+  OpenSpool();
+  {
+    base::MutexLock lock(mu_);
+    if (opened_.has_value() && !is_described_) AdoptLocked();
+    AttachGapsLocked(batch);
+  }
   DeliveryQueue::Made made{
       .id = batch.id, .collected_at = batch.collected_at, .collected = clock_.Steady() - batch.age, .full = full};
-  made.pieces = Split(std::move(batch));
+  made.pieces = Split(std::move(batch), wire::kMaxOwnMessage, keeper_.is_wanted());
+  made.spooled = KeepOnDisk(made);
   base::MutexLock lock(mu_);
   return queue_.Add(std::move(made));
+}
+
+bool Outbox::SpoolWaiting() {
+  std::vector<DeliveryQueue::Unspooled> waiting;
+  std::vector<model::Gap> gaps;
+  DeliveryQueue::Verdicts verdicts;
+  {
+    base::MutexLock lock(mu_);
+    if (!has_spool_ || !keeper_.IsDue()) return false;
+    waiting = queue_.unspooled();
+    gaps = queue_.TakeGaps();
+    verdicts = queue_.TakeVerdicts();
+  }
+  Tell(verdicts);
+  for (const model::Gap& gap : gaps) keeper_.spool()->NoteGap(gap);
+  std::vector<const DeliveryQueue::Unspooled*> kept;
+  for (const DeliveryQueue::Unspooled& batch : waiting) {
+    const absl::Status status = keeper_.Append(batch.seq, batch.collected_at, batch.piece->history);
+    if (status.ok()) kept.push_back(&batch);
+    if (!status.ok() && status == keeper_.trouble()) break;
+  }
+  base::MutexLock lock(mu_);
+  for (const DeliveryQueue::Unspooled* const batch : kept) queue_.Spooled(batch->seq, batch->piece->history.size());
+  return keeper_.IsDue();
+}
+
+std::size_t Outbox::KeepOnDisk(const DeliveryQueue::Made& made) {
+  if (!SpoolWaiting()) return 0;
+  std::uint64_t next = 0;
+  {
+    base::MutexLock lock(mu_);
+    next = queue_.last_seq() + 1;
+  }
+  std::size_t spooled = 0;
+  while (spooled < made.pieces.size() &&
+         keeper_.Append(next + spooled, made.collected_at, made.pieces[spooled].history).ok()) {
+    ++spooled;
+  }
+  return spooled;
+}
+
+void Outbox::Tell(const DeliveryQueue::Verdicts& verdicts) {
+  spool::Spool& spool = *keeper_.spool();
+  for (const std::uint64_t seq : verdicts.rejected) spool.GiveUp(seq, model::GapCause::kRejected);
+  if (verdicts.durable.has_value()) spool.SetDurable(*verdicts.durable);
+}
+
+void Outbox::TellSpool() {
+  DeliveryQueue::Verdicts verdicts;
+  {
+    base::MutexLock lock(mu_);
+    if (!has_spool_) {
+      (void)queue_.TakeVerdicts();  // for nobody
+      return;
+    }
+    if (!queue_.HasVerdicts() || !TryDisk()) return;
+    verdicts = queue_.TakeVerdicts();
+  }
+  Tell(verdicts);
+  base::MutexLock lock(mu_);
+  RefreshLocked();
+  FreeDisk();
 }
 
 Outbox::Stats Outbox::stats() const {
@@ -86,16 +210,59 @@ bool Outbox::TakeStateLost() {
   return queue_.TakeStateLost();
 }
 
-std::vector<LostBatches> Outbox::lost() const {
+std::vector<model::Gap> Outbox::gaps() const {
   base::MutexLock lock(mu_);
-  return {queue_.lost().begin(), queue_.lost().end()};
+  return queue_.gaps();
 }
 
-void Outbox::Describe(model::Registration& registration) const {
+absl::Status Outbox::SpoolTrouble() const {
   base::MutexLock lock(mu_);
+  return disk_.trouble;
+}
+
+void Outbox::Describe(model::Registration& registration) {
+  base::MutexLock lock(mu_);
+  if (opened_.has_value()) AdoptLocked();
+  is_described_ = true;
   registration.instance = instance_;
   registration.held = queue_.held();
-  registration.durable_low = queue_.stats().durable_low;
+  registration.durable_low = queue_.durable().low;
+  registration.durable = queue_.durable().ranges;
+  registration.gaps = queue_.gaps();
+}
+
+bool Outbox::WantsNewStream() const {
+  base::MutexLock lock(mu_);
+  return opened_.has_value() && is_described_ && queue_.IsQuiet();
+}
+
+void Outbox::Welcomed(std::uint64_t last_seq) {
+  {
+    base::MutexLock lock(mu_);
+    if (!has_spool_ || last_seq <= queue_.last_sent() || last_seq - queue_.last_sent() > kMostForgotten) return;
+  }
+  const DiskTurn turn(*this);
+  std::vector<std::uint64_t> on_disk;
+  model::Gap forgotten{.from = clock_.Now(), .to = clock_.Now(), .cause = model::GapCause::kCollectorLost};
+  {
+    base::MutexLock lock(mu_);
+    on_disk = queue_.UnsentOnDisk();
+    forgotten.seqs = {queue_.last_sent() + 1, std::max(last_seq, queue_.last_seq())};
+  }
+  log_.Warn("the spool forgot numbers that it gave; batches that have them get others",
+            {{"first", forgotten.seqs.first}, {"last", forgotten.seqs.last}});
+  std::map<std::uint64_t, std::string> histories;
+  for (const std::uint64_t seq : on_disk) {
+    absl::StatusOr<std::string> history = keeper_.Read(seq);
+    if (history.ok()) histories.emplace(seq, *std::move(history));
+    keeper_.spool()->GiveUp(seq, forgotten.cause);
+  }
+  keeper_.spool()->NoteGap(forgotten);
+  {
+    base::MutexLock lock(mu_);
+    queue_.Renumber(forgotten.seqs.last, std::move(histories));
+  }
+  SpoolWaiting();
 }
 
 void Outbox::SetPeer(const Peer& peer) {
@@ -110,17 +277,33 @@ void Outbox::SetCredits(model::Credits credits) {
 
 void Outbox::Disconnected() {
   base::MutexLock lock(mu_);
+  is_described_ = false;
   queue_.Disconnected();
 }
 
 std::optional<std::string> Outbox::Next(bool only_begun) {
   std::optional<std::string> message;
-  {
+  while (true) {
+    std::uint64_t wanted = 0;
+    {
+      base::MutexLock lock(mu_);
+      message = queue_.Next(clock_.Steady(), only_begun);
+      if (!queue_.wanted().has_value() || !TryDisk()) break;
+      wanted = *queue_.wanted();
+    }
+    absl::StatusOr<std::string> history = keeper_.Read(wanted);
     base::MutexLock lock(mu_);
-    message = queue_.Next(clock_.Steady(), only_begun);
+    queue_.Loaded(wanted, std::move(history), clock_.Steady());
+    RefreshLocked();
+    FreeDisk();
   }
   LogRefusals();
   return message;
+}
+
+void Outbox::Drain() {
+  base::MutexLock lock(mu_);
+  queue_.Drain();
 }
 
 std::size_t Outbox::Applied(const std::vector<model::SeqRange>& ranges) {
@@ -129,8 +312,11 @@ std::size_t Outbox::Applied(const std::vector<model::SeqRange>& ranges) {
 }
 
 void Outbox::Durable(const model::DurablePosition& position) {
-  base::MutexLock lock(mu_);
-  queue_.Durable(position);
+  {
+    base::MutexLock lock(mu_);
+    queue_.Durable(position);
+  }
+  TellSpool();
 }
 
 void Outbox::Rejected(const std::vector<model::Rejection>& rejected) {
@@ -138,13 +324,13 @@ void Outbox::Rejected(const std::vector<model::Rejection>& rejected) {
     base::MutexLock lock(mu_);
     queue_.Rejected(rejected);
   }
+  TellSpool();
   LogRefusals();
 }
 
 bool Outbox::Replay(const model::Replay& replay) {
-  if (replay.instance != instance_) return false;
   base::MutexLock lock(mu_);
-  return queue_.Replay(replay.range);
+  return replay.instance == instance_ && queue_.Replay(replay.range);
 }
 
 void Outbox::UpstreamAcked(const model::UpstreamAck& ack) {
@@ -152,6 +338,7 @@ void Outbox::UpstreamAcked(const model::UpstreamAck& ack) {
     base::MutexLock lock(mu_);
     queue_.UpstreamAcked(ack);
   }
+  TellSpool();
   LogRefusals();
 }
 
@@ -164,6 +351,73 @@ void Outbox::LogRefusals() {
   }
   log_.Warn("the hub does not take a batch",
             {{"seq", refusals.seq}, {"reason", refusals.reason}, {"count", refusals.count}});
+}
+
+void Outbox::MakeMetrics() {
+  if (registry_ == nullptr) return;
+  const auto sent = registry_->Counters("clusterpulse_collector_batches_sent_total",
+                                        "Batches sent to the hub, those sent again included, by lane.", {"lane"});
+  const auto counter = [&](const char* name, const char* help) { return registry_->Counters(name, help).With({}); };
+  const auto gauge = [&](const char* name, const char* help) { return registry_->Gauges(name, help).With({}); };
+  metrics_ = {
+      .sent_live = sent.With({"live"}),
+      .sent_history = sent.With({"history"}),
+      .applied = counter("clusterpulse_collector_batches_applied_total", "Batches the hub made visible to readers."),
+      .durable = counter("clusterpulse_collector_batches_durable_total",
+                         "Batches that survive a crash of the hub and its stores."),
+      .rejected = counter("clusterpulse_collector_batches_rejected_total", "Batches the hub can never store."),
+      .lost = counter("clusterpulse_collector_batches_lost_total",
+                      "Batches that went from disk or memory, and were not known to be durable."),
+      .spool_errors =
+          counter("clusterpulse_collector_spool_errors_total", "Opens, writes and reads of the spool that failed."),
+      .batches = gauge("clusterpulse_collector_buffered_batches",
+                       "Batches kept until they are durable, on disk and in memory."),
+      .bytes = gauge("clusterpulse_collector_buffered_bytes", "Size of the batches kept until they are durable."),
+      .oldest_age = gauge("clusterpulse_collector_buffered_oldest_age_seconds",
+                          "Time since the oldest batch that is kept was collected; 0 while none is."),
+      .durable_age = gauge("clusterpulse_collector_durable_age_seconds",
+                           "Time since the newest durable batch was collected; since the start while there is none."),
+      .spooled = gauge("clusterpulse_collector_spooled_batches", "Of the batches that are kept, those on disk."),
+      .spool_bytes = gauge("clusterpulse_collector_spool_bytes", "Size of the files of the spool."),
+      .memory_only = gauge("clusterpulse_collector_memory_only",
+                           "1 while batches are kept in memory only: a restart loses those that are not durable."),
+      .gaps = registry_->Gauges("clusterpulse_collector_gaps",
+                                "Runs of lost batches that the hub has not told that it knows, by cause.", {"cause"}),
+  };
+  collector_ = registry_->AddCollector([this] { ExportMetrics(); });
+}
+
+void Outbox::ExportMetrics() {
+  constexpr std::array kCauses = {model::GapCause::kCollectorLost, model::GapCause::kRejected,
+                                  model::GapCause::kSpoolOverflow};
+  base::MutexLock lock(mu_);
+  const Stats now = queue_.stats();
+  const Stats before = std::exchange(exported_, now);
+  const auto add = [&](const telemetry::Counter& counter, std::uint64_t Stats::*field) {
+    counter.Add(static_cast<double>(now.*field - before.*field));
+  };
+  add(metrics_.sent_live, &Stats::sent_live);
+  add(metrics_.sent_history, &Stats::sent_history);
+  add(metrics_.applied, &Stats::applied);
+  add(metrics_.durable, &Stats::durable);
+  add(metrics_.rejected, &Stats::rejected);
+  add(metrics_.lost, &Stats::lost);
+  metrics_.spool_errors.Add(static_cast<double>(disk_.errors - std::exchange(exported_errors_, disk_.errors)));
+  metrics_.batches.Set(static_cast<double>(now.batches));
+  metrics_.bytes.Set(static_cast<double>(now.bytes));
+  const auto waited = now.oldest.has_value() ? clock_.Now() - *now.oldest : base::SystemTime::duration(0);
+  metrics_.oldest_age.Set(std::max(std::chrono::duration<double>(waited).count(), 0.0));
+  const base::SteadyTime durable = now.newest_durable.value_or(began_);
+  metrics_.durable_age.Set(std::chrono::duration<double>(clock_.Steady() - durable).count());
+  metrics_.spooled.Set(static_cast<double>(now.spooled));
+  metrics_.spool_bytes.Set(static_cast<double>(disk_.bytes));
+  metrics_.memory_only.Set(has_spool_ && disk_.trouble.ok() ? 0 : 1);
+  const std::vector<model::Gap> gaps = queue_.gaps();
+  for (const model::GapCause cause : kCauses) {
+    const auto count =
+        std::count_if(gaps.begin(), gaps.end(), [&](const model::Gap& gap) { return gap.cause == cause; });
+    metrics_.gaps.With({std::string(model::ToString(cause))}).Set(static_cast<double>(count));
+  }
 }
 
 }  // namespace clusterpulse::link

@@ -4,6 +4,8 @@
 #include <utility>
 #include <variant>
 
+#include "collector/link/history_part.h"
+
 namespace clusterpulse::link {
 namespace {
 
@@ -68,6 +70,7 @@ model::Batch CutPart(const model::Batch& piece, std::size_t first, std::size_t l
   to.operators = window.Cut(from.operators);
   to.cluster_operators = window.Cut(from.cluster_operators);
   if (window.is_first()) {
+    part.gaps = piece.gaps;
     to.counts = from.counts;
     to.info = from.info;
   }
@@ -99,6 +102,8 @@ void EncodeParts(const model::Batch& piece, std::size_t first, std::size_t last,
   }
 }
 
+std::size_t MaxBody(std::size_t max_message) { return max_message - std::min(max_message - 1, wire::kMostStampBytes); }
+
 std::vector<std::string> ScopesOf(const model::Batch& batch) {
   const model::ClusterSnapshot& s = batch.snapshot;
   std::vector<std::string> scopes;
@@ -112,8 +117,9 @@ std::vector<std::string> ScopesOf(const model::Batch& batch) {
   return scopes;
 }
 
-Piece MakePiece(const model::Batch& batch, std::vector<std::string> bodies) {
+Piece MakePiece(const model::Batch& batch, std::vector<std::string> bodies, bool with_history) {
   Piece piece{.bodies = std::move(bodies), .scopes = ScopesOf(batch)};
+  if (with_history) piece.history = wire::EncodeBody(HistoryPart(batch));
   for (const std::string& body : piece.bodies) piece.bytes += body.size() + wire::kMostStampBytes;
   piece.is_source = batch.sources.size() == 1 && piece.scopes.size() == 1;
   return piece;
@@ -121,24 +127,26 @@ Piece MakePiece(const model::Batch& batch, std::vector<std::string> bodies) {
 
 }  // namespace
 
-std::vector<Piece> Split(model::Batch batch, std::size_t max_message) {
-  const std::size_t max_body = max_message - std::min(max_message - 1, wire::kMostStampBytes);
+std::vector<Piece> Split(model::Batch batch, std::size_t max_message, bool with_history) {
+  const std::size_t max_body = MaxBody(max_message);
   std::vector<Piece> pieces;
   std::string whole = wire::EncodeBody(batch);
   if (whole.size() <= max_body) {
-    pieces.push_back(MakePiece(batch, {std::move(whole)}));
+    pieces.push_back(MakePiece(batch, {std::move(whole)}, with_history));
     return pieces;
   }
   whole = std::string();
 
-  const auto add = [&](const model::Batch& piece) {
+  const auto add = [&](model::Batch& piece) {
     if (ScopesOf(piece).empty()) return;
     std::vector<std::string> bodies;
     EncodeParts(piece, 0, CountEntries(piece), max_body, bodies);
-    pieces.push_back(MakePiece(piece, std::move(bodies)));
+    pieces.push_back(MakePiece(piece, std::move(bodies), with_history));
+    piece.gaps.clear();
   };
   model::ClusterSnapshot& from = batch.snapshot;
   model::Batch piece = Header(batch);
+  piece.gaps = batch.gaps;
   piece.snapshot = {.nodes = std::move(from.nodes), .counts = from.counts, .namespaces = std::move(from.namespaces)};
   add(piece);
   piece.snapshot = {.operators = std::move(from.operators)};
@@ -151,8 +159,24 @@ std::vector<Piece> Split(model::Batch batch, std::size_t max_message) {
     piece.sources.push_back(std::move(source));
     add(piece);
   }
-  if (pieces.empty()) pieces.push_back(MakePiece(batch, {wire::EncodeBody(batch)}));
+  if (pieces.empty()) pieces.push_back(MakePiece(batch, {wire::EncodeBody(batch)}, with_history));
   return pieces;
+}
+
+absl::StatusOr<Piece> HistoryPiece(std::string body, std::size_t max_message) {
+  const std::size_t max_body = MaxBody(max_message);
+  if (body.size() <= max_body) {
+    Piece piece;
+    piece.bytes = body.size() + wire::kMostStampBytes;
+    piece.bodies.push_back(std::move(body));
+    return piece;
+  }
+  const absl::StatusOr<wire::FromCollector> message = wire::DecodeFromCollector(wire::BatchMessage(body, {.seq = 1}));
+  const auto* const batch = message.ok() ? std::get_if<model::Batch>(&*message) : nullptr;
+  if (batch == nullptr || batch->sources.size() > 1) return absl::DataLossError("not the history part of a batch");
+  std::vector<std::string> bodies;
+  EncodeParts(*batch, 0, CountEntries(*batch), max_body, bodies);
+  return MakePiece(*batch, std::move(bodies), /*with_history=*/false);
 }
 
 std::optional<std::string> WholeBody(const Piece& piece, std::size_t max_message) {

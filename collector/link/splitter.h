@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <absl/status/statusor.h>
+
 #include "common/model/batch.h"
 #include "common/wire/messages.h"
 
@@ -23,13 +25,17 @@ struct Piece {
   std::size_t bytes = 0;            // of all bodies as messages
   std::vector<std::string> scopes;  // what it holds: "nodes", "counts", ..., "source:<namespace>/<name>"
   bool is_source = false;           // holds one source and nothing else
+  std::string history;              // body of its history part (history_part.h), if that was asked for
 };
 
 // A batch that fits into one message of `max_message` bytes stays one piece. Otherwise it is split along scopes: nodes
 // with counts and namespaces, operators, cluster operators with info, each source; and a piece that still does not fit
 // is cut into parts. A single node, operator or row above `max_message` makes a part of its own, which is larger. Never
-// empty: a batch that holds nothing is one piece without scopes.
-std::vector<Piece> Split(model::Batch batch, std::size_t max_message = wire::kMaxOwnMessage);
+// empty: a batch that holds nothing is one piece without scopes. The batch's gaps go with the first piece.
+std::vector<Piece> Split(model::Batch batch, std::size_t max_message = wire::kMaxOwnMessage, bool with_history = false);
+
+// A history part as a piece that can be sent, in parts if it is larger than a message. kDataLoss: it is none.
+absl::StatusOr<Piece> HistoryPiece(std::string body, std::size_t max_message = wire::kMaxOwnMessage);
 
 // The body for a hub that joins no parts: of a source the rows of its first part, marked truncated; of anything else
 // all. Nullopt: larger than a message of `max_message` bytes.

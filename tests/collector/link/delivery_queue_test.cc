@@ -10,7 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Peer kOurs{.parts = true, .credits = {16, 4 << 20}};
+constexpr Peer kOurs{.parts = true, .credits = {5, 4 << 20}};
 constexpr Peer kUpstream{.upstream = true};
 
 // What was sent, in short: "3" live, "h3" history, "3.0/2" a part.
@@ -62,7 +62,7 @@ struct Rig {
   }
   std::vector<std::uint64_t> Lost() const {
     std::vector<std::uint64_t> lost;
-    for (const LostBatches& run : queue.lost()) {
+    for (const model::Gap& run : queue.gaps()) {
       for (std::uint64_t seq = run.seqs.first; seq <= run.seqs.last; ++seq) lost.push_back(seq);
     }
     return lost;
@@ -147,7 +147,7 @@ TEST_CASE("credits bound what is in flight; one live batch is always allowed, an
   };
   // One live and three of history; about 1 KB each.
   const std::vector<Case> cases = {
-      {"enough", {16, 1 << 20}, {"4", "h1", "h2"}},
+      {"enough", {16, 1 << 20}, {"4", "h1", "h2", "h3"}},
       {"of batches", {2, 1 << 20}, {"4", "h1"}},
       {"of bytes", {16, 2500}, {"4", "h1"}},
       {"bytes for none", {16, 10}, {"4"}},
@@ -187,6 +187,30 @@ TEST_CASE("oversized history goes when nothing else is in flight") {
   CHECK(rig.Send().empty());
   rig.Applied(1, 1);
   CHECK(rig.Send() == Sent{"h2"});
+}
+
+TEST_CASE("more history is in flight while it is small and half of the credits are left") {
+  struct Case {
+    const char* name;
+    std::uint32_t credits;
+    std::size_t padding;
+    std::size_t history;
+  };
+  const std::vector<Case> cases = {{"few credits", 3, 0, 2},   {"many", 16, 0, 8},
+                                   {"half of them", 10, 0, 5}, {"not more than eight", 1000, 0, 8},
+                                   {"large", 16, 200'000, 2},  {"larger than a quarter MiB together", 16, 60'000, 4}};
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.name) {
+      Rig rig(100);
+      for (int i = 0; i < 20; ++i) rig.AddNodes(false, c.padding);
+      rig.queue.SetPeer({.parts = true, .credits = {c.credits, 4 << 20}});
+      CHECK(rig.Send().size() == 1 + c.history);
+      // A live batch waits for none of them.
+      rig.AddNodes();
+      const bool has_room = c.credits > 1 + c.history;
+      CHECK(rig.Send() == (has_room ? Sent{"21"} : Sent{}));
+    }
+  }
 }
 
 TEST_CASE("credits may change, and no hub gets endless ones") {
@@ -339,11 +363,8 @@ TEST_CASE("when full the oldest goes and is lost, the newest never") {
   for (int i = 0; i < 5; ++i) rig.AddNodes();
   CHECK(rig.queue.held() == model::SeqRange{3, 5});
   CHECK(rig.queue.stats().lost == 2);
-  REQUIRE(rig.queue.lost().size() == 1);
-  const LostBatches& lost = rig.queue.lost().front();
-  CHECK(lost.seqs == model::SeqRange{1, 2});
-  CHECK(lost.from == base::SystemTime(1s));
-  CHECK(lost.to == base::SystemTime(2s));
+  CHECK(rig.queue.gaps() ==
+        std::vector<model::Gap>{{{1, 2}, base::SystemTime(1s), base::SystemTime(2s), model::GapCause::kSpoolOverflow}});
   CHECK(rig.queue.stats().oldest == base::SystemTime(3s));
 
   Rig bytes(10, 3000);
@@ -412,7 +433,9 @@ TEST_CASE("what falls out of the buffer while the hub has it is lost only if the
   SECTION("rejected") {
     rig.queue.Rejected({{1, "bad"}});
     CHECK(rig.queue.stats().rejected == 1);
-    CHECK(rig.Lost().empty());
+    CHECK(rig.queue.stats().lost == 0);
+    REQUIRE(rig.queue.gaps().size() == 1);
+    CHECK(rig.queue.gaps().front().cause == model::GapCause::kRejected);
   }
 }
 
@@ -434,7 +457,7 @@ TEST_CASE("what is undecided and what is lost stays bounded") {
     holes.AddNodes();
     holes.queue.Disconnected();
   }
-  CHECK(holes.queue.lost().size() <= DeliveryQueue::kMostLost);
+  CHECK(holes.queue.gaps().size() <= DeliveryQueue::kMostGaps);
 }
 
 TEST_CASE("what was believed lost and is durable after all is no gap") {
