@@ -54,8 +54,7 @@ App::App(const Config& config, Dependencies dependencies)
       deps_(std::move(dependencies)),
       start_(deps_.clock->Steady()),
       process_metrics_(*deps_.registry, kPrefix),
-      outbox_({.max_batches = static_cast<std::size_t>(config_.buffer_size)}, RandomUuid(*deps_.random), *deps_.clock,
-              deps_.log, deps_.registry.get()) {
+      outbox_(MakeOutboxOptions(), RandomUuid(*deps_.random), *deps_.clock, deps_.log, deps_.registry.get()) {
   observer_.emplace(*deps_.api, observe::ClusterObserver::Options{.operator_interval = config_.operator_interval,
                                                                   .on_news = [this] { batcher_->News(); },
                                                                   .log = deps_.log,
@@ -103,6 +102,21 @@ link::LinkOptions App::MakeLinkOptions() const {
   return options;
 }
 
+link::Outbox::Options App::MakeOutboxOptions() const {
+  link::Outbox::Options options{.max_batches = static_cast<std::size_t>(config_.buffer_size)};
+  if (config_.spool_dir.empty()) {
+    deps_.log.Warn(
+        "batches are kept in memory only: a restart loses what the hub has not safe; set SPOOL_DIR or DATA_DIR");
+    return options;
+  }
+  options.open_spool = [this] {
+    return spool::Spool::Open(
+        {.dir = config_.spool_dir, .max_bytes = config_.spool_max_bytes, .max_age = config_.spool_max_age},
+        *deps_.files, *deps_.clock, *deps_.random, deps_.log);
+  };
+  return options;
+}
+
 void App::AddChecks() {
   const auto add = [this](const char* name, std::chrono::seconds silence, std::function<base::SteadyTime()> last_turn) {
     alive_.Add(name, [this, silence, last_turn = std::move(last_turn)] {
@@ -114,8 +128,9 @@ void App::AddChecks() {
   add("link", kLinkSilence, [this] { return link_->status().last_turn; });
   ready_.Add("cluster", [this] { return observer_->Status(); });
   ready_.AddNote("hub", [this] { return DescribeLink(); });
+  ready_.AddNote("spool", [this] { return DescribeSpool(); });
   ready_.AddNote("degraded", [this] {
-    const std::string degraded = observer_->Degraded();
+    const std::string degraded = Degraded();
     return degraded.empty() ? "nothing" : degraded;
   });
 }
@@ -129,6 +144,22 @@ std::string App::DescribeLink() const {
     text += "; " + log::ToText(status.last_error);
   }
   return text;
+}
+
+std::string App::DescribeSpool() const {
+  if (config_.spool_dir.empty()) return "none: batches are kept in memory only";
+  const absl::Status trouble = outbox_.SpoolTrouble();
+  if (!trouble.ok()) return "batches are kept in memory only; " + log::ToText(trouble);
+  return fmt::format("{} batches wait in {}", outbox_.stats().spooled, config_.spool_dir);
+}
+
+std::string App::Degraded() const {
+  std::string degraded = observer_->Degraded();
+  if (const absl::Status trouble = outbox_.SpoolTrouble(); !trouble.ok()) {
+    if (!degraded.empty()) degraded += "; ";
+    degraded += "spool: batches are kept in memory only: " + log::ToText(trouble);
+  }
+  return degraded;
 }
 
 std::vector<std::string> App::Configure(const model::CollectorConfig& wanted) {
@@ -148,7 +179,7 @@ model::Heartbeat App::MakeHeartbeat() const {
   model::Heartbeat heartbeat;
   heartbeat.uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock->Steady() - start_);
   heartbeat.last_collection = batches.last_collection;
-  heartbeat.degraded = observer_->Degraded();
+  heartbeat.degraded = Degraded();
   heartbeat.interval = batches.interval;
   return heartbeat;
 }

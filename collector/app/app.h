@@ -14,6 +14,7 @@
 #include "collector/link/hub_link.h"
 #include "collector/link/outbox.h"
 #include "collector/observe/cluster_observer.h"
+#include "collector/spool/posix_file_system.h"
 #include "common/app/health.h"
 #include "common/app/process_metrics.h"
 #include "common/base/clock.h"
@@ -32,6 +33,7 @@ struct Dependencies {
   log::Logger log;
   const base::Clock* clock = &base::SystemClock();
   base::Random* random = &base::SystemRandom();
+  spool::FileSystem* files = &spool::PosixFileSystem();
   std::unique_ptr<kube::KubeApi> api;  // of the cluster that is watched
   std::unique_ptr<link::HubTransport> transport;
 };
@@ -69,12 +71,16 @@ class App {
 
  private:
   link::LinkOptions MakeLinkOptions() const;
+  link::Outbox::Options MakeOutboxOptions() const;
   void AddChecks();
   absl::Status Serve();
   // The link's callback: puts the hub's wishes into force.
   std::vector<std::string> Configure(const model::CollectorConfig& wanted);
   model::Heartbeat MakeHeartbeat() const;
   std::string DescribeLink() const;
+  std::string DescribeSpool() const;
+  // What is not as it should be, for a person; empty: nothing.
+  std::string Degraded() const;
 
   const Config config_;
   Dependencies deps_;

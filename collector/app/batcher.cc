@@ -123,8 +123,21 @@ void Batcher::Collect(bool full) {
     status_.last_collection = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Steady() - start);
   }
   batch.snapshot = std::move(observation.snapshot);
+  TellHole(batch);
   if (batch.snapshot == model::ClusterSnapshot()) return;
   ports_.deliver(std::move(batch), full && observation.is_complete);
+}
+
+void Batcher::TellHole(model::Batch& batch) {
+  if (!batch.snapshot.nodes.has_value() || !batch.snapshot.counts.has_value()) {
+    if (!hole_from_.has_value()) hole_from_ = last_whole_.value_or(batch.collected_at);
+    return;
+  }
+  last_whole_ = batch.collected_at;
+  const auto from = std::exchange(hole_from_, std::nullopt);
+  // A clock that was set back in between leaves nothing to tell.
+  if (!from.has_value() || *from >= batch.collected_at) return;
+  batch.gaps.push_back({{}, *from, batch.collected_at, model::GapCause::kListFailed});
 }
 
 std::string RandomUuid(base::Random& random) {

@@ -21,7 +21,8 @@ namespace clusterpulse::collector {
 //     push older ones out of the buffer, and the next connect brings a full one, with the news. Nor while the hub has
 //     not taken the last one: for the same reason the news waits.
 // The first waits until the cluster has been read, or for first_limit; when the rest is read after that, or can be read
-// again, it is news. A batch without any content is not handed on.
+// again, it is news. A batch without any content is not handed on. The first with nodes and counts after some without
+// tells of the hole between (Batch::gaps).
 //
 // Connected, News and SetInterval only take note and wake the thread; they come from any. Start and Stop run Step on a
 // thread of its own; without Start the owner calls Step, as tests do.
@@ -72,6 +73,7 @@ class Batcher {
  private:
   void Run();
   void Collect(bool full);
+  void TellHole(model::Batch& batch);
 
   // Constant after construction.
   const Options options_;
@@ -84,6 +86,8 @@ class Batcher {
   std::optional<base::SteadyTime> last_tick_;
   base::SteadyTime early_from_{};
   bool wants_full_ = true, has_news_ = false, was_current_ = true;
+  std::optional<base::SystemTime> last_whole_;  // collection of the last batch with nodes and counts
+  std::optional<base::SystemTime> hole_from_;   // those after it had none since then
 
   mutable base::Mutex mu_;
   base::CondVar woken_;

@@ -109,6 +109,11 @@ std::string ConfigurationReference() {
       "- `CLUSTER_NAME` must be set. `COLLECTOR_TOKEN` and `COLLECTOR_TOKEN_FILE` exclude each other.\n"
       "- `INGESTER_TLS_CA` and `INGESTER_TLS_SERVER_NAME` need `INGESTER_TLS_ENABLED=true`.\n"
       "- A `BUFFER_SIZE` below 1 runs as 10.\n"
+      "- Without `SPOOL_DIR` and `DATA_DIR` batches are kept in memory only, which the log says at the start. A "
+      "folder\n"
+      "  that cannot be used, or a disk that is full or fails, does not stop the collector: it keeps batches in "
+      "memory\n"
+      "  until it can use it again, and says so on `/readyz`, in its metrics and to the hub.\n"
       "- `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY` (both cases, CIDRs too) hold for the hub and the API server.\n"
       "- Secrets are taken from the environment or from files, and never printed or logged.\n");
 }

@@ -5,6 +5,7 @@
 
 #include "common/base/status.h"
 #include "common/kube/kube_config.h"
+#include "common/kube/quantity.h"
 #include "common/tls/stream.h"
 #include "common/wire/names.h"
 
@@ -13,7 +14,8 @@ namespace {
 
 using config::Option;
 
-constexpr std::size_t kMaxToken = std::size_t{7} << 10;  // gRPC reads 8 KiB of headers
+constexpr std::size_t kMaxToken = std::size_t{7} << 10;       // gRPC reads 8 KiB of headers
+constexpr std::int64_t kLeastSpool = std::int64_t{32} << 20;  // two segments
 constexpr std::string_view kBlanks = " \t\r\n";
 
 // Files and Secrets often end in a line break.
@@ -39,6 +41,21 @@ absl::Status CheckTls(const Config& config) {
       return base::InvalidArgument("{} is set but INGESTER_TLS_ENABLED is not true: set both or neither", name);
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSpool(Config& config, std::vector<std::string>& warnings) {
+  if (config.spool_dir.empty() && !config.data_dir.empty()) config.spool_dir = config.data_dir + "/spool";
+  const auto size = kube::Quantity::Parse(config.spool_max_size);
+  if (!size.ok() || *size < kube::Quantity()) {
+    return base::InvalidArgument("SPOOL_MAX_BYTES=\"{}\": allowed is a number of bytes: 268435456, 256Mi, 1Gi",
+                                 config.spool_max_size.substr(0, 200));
+  }
+  if (size->Value() < kLeastSpool) {
+    warnings.push_back(
+        fmt::format("SPOOL_MAX_BYTES={} is below the least value and runs as 32Mi", config.spool_max_size));
+  }
+  config.spool_max_bytes = static_cast<std::uint64_t>(std::max(size->Value(), kLeastSpool));
   return absl::OkStatus();
 }
 
@@ -114,10 +131,31 @@ std::vector<Option> ConfigOptions(Config& c) {
       {.flag = "buffer-size",
        .env = "BUFFER_SIZE",
        .target = &c.buffer_size,
-       .help = "batches kept in memory until the hub has them safe (64 MiB at most); raise it for long outages",
+       .help = "batches kept in memory until the hub has them safe (64 MiB at most), where they are not kept on disk; "
+               "raise it for long outages without a disk",
        .floor = 1,
        .raised_to = 10,
        .max = 10000},
+      {.flag = "data-dir",
+       .env = "DATA_DIR",
+       .target = &c.data_dir,
+       .help = "folder that is the collector's own; a volume that outlives the pod keeps what waits over its restarts",
+       .default_text = "none"},
+      {.flag = "spool-dir",
+       .env = "SPOOL_DIR",
+       .target = &c.spool_dir,
+       .help = "folder in which batches wait until the hub has them safe; one process at a time",
+       .default_text = "spool in DATA_DIR; without both in memory only"},
+      {.flag = "spool-max-bytes",
+       .env = "SPOOL_MAX_BYTES",
+       .target = &c.spool_max_size,
+       .help = "size of all files in it, at least 32Mi; the oldest batches go first. A day of 100 nodes is some 25Mi"},
+      {.flag = "spool-max-age",
+       .env = "SPOOL_MAX_AGE",
+       .target = &c.spool_max_age,
+       .help = "batches older than this are given up; raise it for outages of days",
+       .unit = "s",
+       .floor = 60},
       {.flag = "kubeconfig",
        .target = &c.kubeconfig,
        .help = "kubeconfig of the cluster to watch; set it outside a cluster",
@@ -133,6 +171,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const
     Config& config = loaded.config;
     config.token = Trimmed(config.token);
     RETURN_IF_ERROR(Validate(config));
+    RETURN_IF_ERROR(ReadSpool(config, loaded.warnings));
     if (config.token.empty() && config.token_file.empty()) {
       loaded.warnings.emplace_back("neither COLLECTOR_TOKEN nor COLLECTOR_TOKEN_FILE is set: the hub may refuse us");
     } else if (!config.tls) {

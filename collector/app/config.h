@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,6 +28,11 @@ struct Config : app::CommonConfig {
   std::chrono::seconds interval{60};
   std::chrono::seconds operator_interval{300};
   int buffer_size = 10;
+
+  std::string data_dir, spool_dir;  // after LoadConfig: spool_dir is the folder, empty: in memory only
+  std::string spool_max_size = "256Mi";
+  std::uint64_t spool_max_bytes = std::uint64_t{256} << 20;  // spool_max_size, read by LoadConfig
+  std::chrono::seconds spool_max_age{86400};
 
   std::string kubeconfig;
 };

@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "collector/spool/testing/fake_file_system.h"
 #include "common/base/testing/manual_clock.h"
 #include "common/http/server.h"
 #include "common/kube/testing/fake_kube_api.h"
@@ -27,6 +28,7 @@ struct Fixture {
   LoopHub hub;
   Config config;
   const base::Clock* clock = &base::SystemClock();
+  spool::FileSystem* files = &spool::PosixFileSystem();
   std::unique_ptr<App> app;
   std::stop_source stop;
   absl::Status result = absl::UnknownError("still running");
@@ -46,6 +48,7 @@ struct Fixture {
     Dependencies deps;
     deps.registry = std::make_unique<telemetry::Registry>();
     deps.clock = clock;
+    deps.files = files;
     auto fake = std::make_unique<FakeKubeApi>(store);
     api = fake.get();
     deps.api = std::move(fake);
@@ -121,7 +124,7 @@ TEST_CASE("what the hub gets is the cluster, and an acknowledged batch is let go
   CHECK(f.app->Ready().ok);
   CHECK(f.app->Alive().body == "[+] batches: ok\n[+] inventory: ok\n[+] link: ok\nok\n");
   CHECK(f.Told("[+] cluster: ok\n[i] hub: streaming since "));
-  CHECK(f.Told(" with hub-0\n[i] degraded: nothing\n"));
+  CHECK(f.Told(" with hub-0\n[i] spool: none: batches are kept in memory only\n[i] degraded: nothing\n"));
   CHECK(f.Stop().ok());
   CHECK(f.hub.seen().closed == 1);
 }
@@ -223,6 +226,51 @@ TEST_CASE("what can no longer be read is told at once and as long as it lasts, w
     f.api->SendBookmark();
     return f.app->Ready().ok && f.Told("[i] degraded: nothing");
   }));
+}
+
+TEST_CASE("what waits is on disk, and a disk that fails is told to everybody") {
+  base::ManualClock clock;
+  base::SeededRandom random(1);
+  spool::FakeFileSystem files(random);
+  Fixture f;
+  f.clock = &clock;
+  f.files = &files;
+  f.config.spool_dir = "/spool";
+  f.hub.Refuse(absl::UnavailableError("connection refused"));
+  f.Make();
+  f.Start();
+  REQUIRE(testing::Eventually(15s, [&] { return f.Told("[i] spool: 1 batches wait in /spool\n"); }));
+  CHECK(f.Gauge("clusterpulse_collector_spooled_batches") == 1);
+  CHECK(f.Gauge("clusterpulse_collector_spool_bytes") > 0);
+  CHECK(f.Gauge("clusterpulse_collector_memory_only") == 0);
+  files.SetFault([](spool::FakeFileSystem::Call, const std::string&) { return absl::UnavailableError("EIO"); });
+  f.hub.Refuse(absl::OkStatus());
+  // The full batch that a connect brings does not get to the disk.
+  REQUIRE(testing::Eventually(15s, [&] {
+    clock.AdvanceBy(10s);
+    f.hub.Drop(absl::UnavailableError("again"));
+    return f.Gauge("clusterpulse_collector_memory_only") == 1;
+  }));
+  const std::string trouble = "batches are kept in memory only";
+  CHECK(f.Told("[i] spool: " + trouble + "; UNAVAILABLE: "));
+  CHECK(f.Told("[i] degraded: spool: " + trouble + ": UNAVAILABLE: "));
+  CHECK(f.app->Ready().ok);
+  // Whoever wakes the link makes it send a heartbeat that is due.
+  bool is_node_ready = true;
+  CHECK(testing::Eventually(15s, [&] {
+    clock.AdvanceBy(31s);
+    is_node_ready = !is_node_ready;
+    REQUIRE(kubesim::SetNodeReady(f.store, "node-2", is_node_ready).ok());
+    const LoopHub::Seen seen = f.hub.seen();
+    return !seen.heartbeats.empty() && seen.heartbeats.back().degraded.find("spool: " + trouble) == 0;
+  }));
+  files.SetFault(nullptr);
+  CHECK(testing::Eventually(15s, [&] {
+    clock.AdvanceBy(40s);
+    f.hub.Drop(absl::UnavailableError("again"));
+    return f.Told("[i] degraded: nothing\n");
+  }));
+  CHECK(f.Stop().ok());
 }
 
 TEST_CASE("a token from a file is read anew at each connect") {

@@ -275,6 +275,49 @@ TEST_CASE("nothing known is no batch") {
   CHECK(f.asked_full.size() == 3);
 }
 
+TEST_CASE("the first batch with nodes and counts after some without tells of the hole") {
+  Fixture f;
+  const auto read = [&](bool nodes, bool counts) {
+    f.observation.snapshot.nodes.reset();
+    f.observation.snapshot.counts.reset();
+    if (nodes) f.observation.snapshot.nodes.emplace();
+    if (counts) f.observation.snapshot.counts.emplace();
+  };
+  const auto gap = [&](std::size_t from, std::size_t to) {
+    return std::vector<model::Gap>{
+        {{}, f.batches[from].collected_at, f.batches[to].collected_at, model::GapCause::kListFailed}};
+  };
+  SECTION("since the last that had them") {
+    read(true, true);
+    f.RunFor(31s);
+    const bool nodes = GENERATE(false, true);
+    read(nodes, !nodes);
+    f.RunFor(60s);
+    read(true, true);
+    f.RunFor(60s);
+    REQUIRE(f.batches.size() == 6);
+    CHECK(f.batches[4].gaps == gap(1, 4));
+    for (const std::size_t other : {0, 1, 2, 3, 5}) CHECK(f.batches[other].gaps.empty());
+  }
+  SECTION("since the first, when none had") {
+    f.RunFor(31s);
+    read(true, true);
+    f.RunFor(30s);
+    REQUIRE(f.batches.size() == 3);
+    CHECK(f.batches[2].gaps == gap(0, 2));
+  }
+  SECTION("when nothing at all could be read") {
+    read(true, true);
+    f.RunFor(1s);
+    const observe::Observation good = std::exchange(f.observation, {});
+    f.RunFor(60s);
+    f.observation = good;
+    f.RunFor(30s);
+    REQUIRE(f.batches.size() == 2);
+    CHECK(f.batches[1].gaps == gap(0, 1));
+  }
+}
+
 TEST_CASE("a batch that had to leave something out is not called full") {
   Fixture f;
   f.observation.is_complete = false;

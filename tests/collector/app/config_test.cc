@@ -35,7 +35,43 @@ TEST_CASE("with a name and a token the collector runs as upstream's does") {
   CHECK(config.metrics_address == ":8080");
   CHECK(config.probe_address == ":8081");
   CHECK(config.log_level == "info");
+  CHECK(config.spool_dir.empty());
+  CHECK(config.spool_max_bytes == 256u << 20);
+  CHECK(config.spool_max_age == std::chrono::hours(24));
   CHECK(loaded->warnings.empty());
+}
+
+TEST_CASE("where the spool is and how large it may grow") {
+  struct Case {
+    Variables variables;
+    std::string dir;
+    std::uint64_t max_bytes = 256 << 20;
+    std::string warning = "";
+  };
+  const std::vector<Case> cases = {
+      {{}, ""},
+      {{{"DATA_DIR", "/data"}}, "/data/spool"},
+      {{{"SPOOL_DIR", "/spool"}}, "/spool"},
+      {{{"DATA_DIR", "/data"}, {"SPOOL_DIR", "/spool"}}, "/spool"},
+      {{{"SPOOL_MAX_BYTES", "1Gi"}}, "", 1 << 30},
+      {{{"SPOOL_MAX_BYTES", "100M"}}, "", 100'000'000},
+      {{{"SPOOL_MAX_BYTES", "67108864"}}, "", 64 << 20},
+      {{{"SPOOL_MAX_BYTES", "32Mi"}}, "", 32 << 20},
+      {{{"SPOOL_MAX_BYTES", "31Mi"}}, "", 32 << 20, "SPOOL_MAX_BYTES=31Mi is below the least value and runs as 32Mi"},
+      {{{"SPOOL_MAX_BYTES", "0"}}, "", 32 << 20, "SPOOL_MAX_BYTES=0 is below the least value and runs as 32Mi"},
+      {{{"SPOOL_MAX_AGE", "10"}}, "", 256 << 20, "SPOOL_MAX_AGE=10 is below the least value and runs as 60"},
+  };
+  for (const Case& c : cases) {
+    Variables variables = c.variables;
+    CAPTURE(variables);
+    variables["COLLECTOR_TOKEN"] = "t";
+    variables["INGESTER_TLS_ENABLED"] = "1";
+    const auto loaded = Load({}, variables);
+    REQUIRE(loaded.ok());
+    CHECK(loaded->config.spool_dir == c.dir);
+    CHECK(loaded->config.spool_max_bytes == c.max_bytes);
+    CHECK(loaded->warnings == (c.warning.empty() ? std::vector<std::string>{} : std::vector<std::string>{c.warning}));
+  }
 }
 
 TEST_CASE("every variable of upstream is read, and flags win over them") {
@@ -115,6 +151,9 @@ TEST_CASE("what cannot be understood stops the start with one line") {
        {{"COLLECT_INTERVAL", "1m"}},
        "COLLECT_INTERVAL=\"1m\": allowed is a whole number of seconds from 5"},
       {"interval too long", {{"COLLECT_INTERVAL", "86401"}}, "COLLECT_INTERVAL=\"86401\": allowed is"},
+      {"spool size", {{"SPOOL_MAX_BYTES", "1 GB"}}, "SPOOL_MAX_BYTES=\"1 GB\": allowed is a number of bytes: 2684"},
+      {"negative spool", {{"SPOOL_MAX_BYTES", "-1Gi"}}, "SPOOL_MAX_BYTES=\"-1Gi\": allowed is"},
+      {"spool age", {{"SPOOL_MAX_AGE", "1d"}}, "SPOOL_MAX_AGE=\"1d\": allowed is a whole number of seconds"},
       {"buffer", {{"BUFFER_SIZE", "ten"}}, "BUFFER_SIZE=\"ten\": allowed is a whole number from 1 to 10000"},
       {"bool", {{"INGESTER_TLS_ENABLED", "maybe"}}, "INGESTER_TLS_ENABLED=\"maybe\": allowed is true or false"},
       {"no port", {{"INGESTER_ADDRESS", "hub"}}, address + "\"hub\"" + allowed},

@@ -1,14 +1,17 @@
 #include "tests/support/process.h"
 
+#include <algorithm>
 #include <csignal>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <catch2/catch.hpp>
 
+#include "collector/link/history_part.h"
 #include "common/kube/http_kube_api.h"
 #include "common/survey/survey.h"
 #include "tests/collector/link/test_hub.h"
@@ -149,6 +152,119 @@ TEST_CASE("a token in the clear is warned of once, without showing it") {
   CHECK(first != std::string::npos);
   CHECK(log.find("the token is sent without TLS", first + 1) == std::string::npos);
   CHECK(log.find("hunter2") == std::string::npos);
+}
+
+// By number, each batch as it came first; false when a number came with two contents.
+bool CollectByNumber(const Seen& seen, std::map<std::uint64_t, model::Batch>& batches) {
+  for (const model::Batch& batch : seen.batches) {
+    const auto [it, is_new] = batches.try_emplace(batch.seq, batch);
+    if (it->second.id != batch.id || it->second.collected_at != batch.collected_at) return false;
+  }
+  return true;
+}
+
+TEST_CASE("what was not durable when the process was killed comes again, under its number, and only that") {
+  link::TestHub forgetful({.makes_durable = false});
+  Collector collector;
+  const std::map<std::string, std::string> env = {{"SPOOL_DIR", collector.dir.File("data/spool")}};
+  const auto start = [&](const link::TestHub& hub) {
+    std::map<std::string, std::string> all = env;
+    all["INGESTER_ADDRESS"] = hub.address();
+    collector.Start(all);
+  };
+  start(forgetful);
+  REQUIRE(forgetful.WaitFor(IsThere));
+  REQUIRE(kubesim::SetNodeReady(collector.sim->store(), "node-2", false).ok());
+  REQUIRE(forgetful.WaitFor([](const Seen& seen) {
+    const auto& nodes = seen.batches.back().snapshot.nodes;
+    return nodes && nodes->at(1).status == model::NodeStatus::kNotReady;
+  }));
+  collector.process->Kill9();
+  const Seen first = forgetful.seen();
+  std::map<std::uint64_t, model::Batch> before;
+  REQUIRE(CollectByNumber(first, before));
+  REQUIRE(before.size() >= 2);
+  const std::uint64_t last = before.rbegin()->first;
+  CHECK(before.size() == last);
+
+  link::TestHub durable({});
+  start(durable);
+  const bool came_again = durable.WaitFor([&](const Seen& seen) {
+    std::set<std::uint64_t> history;
+    bool has_state = false;
+    for (const model::Batch& batch : seen.batches) {
+      if (batch.history_only) history.insert(batch.seq);
+      has_state = has_state || (!batch.history_only && batch.seq > last);
+    }
+    return has_state && history.size() >= last;
+  });
+  INFO(collector.Log());
+  REQUIRE(came_again);
+  CHECK(durable.seen().registrations.at(0).instance == first.registrations.at(0).instance);
+  CHECK(durable.seen().registrations.at(0).held.first == 1);
+  std::map<std::uint64_t, model::Batch> after;
+  REQUIRE(CollectByNumber(durable.seen(), after));
+  for (const auto& [seq, batch] : before) {
+    CAPTURE(seq);
+    REQUIRE(after.count(seq) == 1);
+    CHECK(after[seq].history_only);
+    CHECK(after[seq].id == batch.id);
+    CHECK(after[seq].collected_at == batch.collected_at);
+    CHECK(after[seq].snapshot == link::HistoryPart(batch).snapshot);
+  }
+  REQUIRE(Eventually(20s, [&] {
+    return HttpGet(collector.metrics_port, "/metrics").body.find("clusterpulse_collector_buffered_batches 0\n") !=
+           std::string::npos;
+  }));
+  CHECK(HttpGet(collector.probe_port, "/readyz").body.find("[i] spool: 0 batches wait in ") != std::string::npos);
+  collector.process->Kill9();
+
+  link::TestHub third({});
+  start(third);
+  REQUIRE(third.WaitFor(IsThere));
+  const model::Registration registration = third.seen().registrations.at(0);
+  CHECK(registration.durable_low >= last);
+  CHECK((registration.held == model::SeqRange() || registration.held.first > last));  // of this process at most
+  for (const model::Batch& batch : third.seen().batches) CHECK(batch.seq > after.rbegin()->first);
+  CHECK(collector.process->Stop() == 0);
+}
+
+TEST_CASE("a stop waits for nothing that is on disk, and loses nothing") {
+  link::TestHub hub({.makes_durable = false});
+  Collector collector;
+  std::map<std::string, std::string> env = {{"DATA_DIR", collector.dir.File("data")}};
+  collector.Start(env);  // without a hub
+  REQUIRE(Eventually(20s, [&] {
+    return HttpGet(collector.metrics_port, "/metrics").body.find("clusterpulse_collector_spooled_batches 1\n") !=
+           std::string::npos;
+  }));
+  CHECK(collector.process->Stop() == 0);
+  env["INGESTER_ADDRESS"] = hub.address();
+  collector.Start(env);
+  CHECK(hub.WaitFor([](const Seen& seen) {
+    return std::any_of(seen.batches.begin(), seen.batches.end(),
+                       [](const model::Batch& batch) { return batch.seq == 1 && batch.history_only; });
+  }));
+  CHECK(collector.process->Stop() == 0);
+  CHECK(ReadFile(collector.dir.File("log")).find("batches are kept in memory only") == std::string::npos);
+}
+
+TEST_CASE("a spool that cannot be used is said and survived; without one that is said as well") {
+  link::TestHub hub({});
+  Collector collector;
+  WriteFile(collector.dir.File("file"), "in the way");
+  collector.Start({{"INGESTER_ADDRESS", hub.address()}, {"SPOOL_DIR", collector.dir.File("file/spool")}});
+  CHECK(hub.WaitFor(IsThere));
+  CHECK(HttpGet(collector.probe_port, "/readyz").body.find("[i] spool: batches are kept in memory only; ") !=
+        std::string::npos);
+  CHECK(HttpGet(collector.metrics_port, "/metrics").body.find("clusterpulse_collector_memory_only 1\n") !=
+        std::string::npos);
+  CHECK(collector.process->Stop() == 0);
+  CHECK(collector.Log().find("the spool does not work: batches are kept in memory only") != std::string::npos);
+  collector.Start({{"INGESTER_ADDRESS", hub.address()}});
+  REQUIRE(collector.WaitReady());
+  CHECK(collector.Log().find("batches are kept in memory only: a restart loses") != std::string::npos);
+  CHECK(collector.process->Stop() == 0);
 }
 
 TEST_CASE("an upstream hub is served as well") {
