@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/failpoint.h"
 #include "common/base/printable.h"
 #include "common/base/status.h"
 #include "common/json/buffer.h"
@@ -124,7 +125,7 @@ std::shared_ptr<const Ticket> VictoriaMetricsWriter::Write(const model::Batch& b
   }
   auto parcel = std::make_shared<Parcel>();
   parcel->ticket = std::make_shared<Ticket>();
-  Pieces pieces = Pack(workbench->lines.view(), workbench->gzip, parcel);
+  Pieces pieces = Pack(workbench->lines.view(), encoder.written(), workbench->gzip, parcel);
   GiveBack(std::move(workbench));
   return Enqueue(std::move(pieces), *parcel);
 }
@@ -146,13 +147,14 @@ std::shared_ptr<const Ticket> VictoriaMetricsWriter::Enqueue(Pieces pieces, Parc
       reason = "full";
     } else {
       held_bytes_ += bytes;
-      const bool was_idle = queue_.empty();
+      const bool was_idle = queue_.empty(), was_body = queued_text_ >= options_.body_bytes;
       for (Piece& piece : pieces) {
         piece.queued_at = now;
         queued_text_ += piece.text_bytes;
         queue_.push_back(std::move(piece));
       }
-      if (was_idle || queued_text_ >= options_.body_bytes) changed_.NotifyAll();
+      // Who is busy looks again by itself.
+      if (was_idle || (!was_body && queued_text_ >= options_.body_bytes)) changed_.NotifyAll();
     }
   }
   if (!reason.empty()) {
@@ -162,16 +164,16 @@ std::shared_ptr<const Ticket> VictoriaMetricsWriter::Enqueue(Pieces pieces, Parc
   return parcel.ticket;
 }
 
-VictoriaMetricsWriter::Pieces VictoriaMetricsWriter::Pack(std::string_view lines, Gzip& gzip,
+VictoriaMetricsWriter::Pieces VictoriaMetricsWriter::Pack(std::string_view lines, std::size_t samples, Gzip& gzip,
                                                           const std::shared_ptr<Parcel>& parcel) {
   Pieces pieces;
   while (!lines.empty()) {
     const std::string_view text = lines.substr(0, EndOfLines(lines, kPieceText));
     lines.remove_prefix(text.size());
-    pieces.push_back({.gzip = gzip.Compress(text),
-                      .text_bytes = text.size(),
-                      .samples = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')),
-                      .parcel = parcel});
+    const bool is_last = lines.empty();
+    const auto count = is_last ? samples : static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+    samples -= count;
+    pieces.push_back({.gzip = gzip.Compress(text), .text_bytes = text.size(), .samples = count, .parcel = parcel});
   }
   return pieces;
 }
@@ -344,6 +346,7 @@ void VictoriaMetricsWriter::Deliver(Pieces pieces) {
     milliseconds wait{0};
     switch (answer.kind) {
       case Answer::Kind::kAccepted:
+        base::FailPoint("history.accepted");
         Settle(pieces, {.state = State::kAccepted, .at = clock_.Steady(), .continuity = *continuity});
         return;
       case Answer::Kind::kRefused:

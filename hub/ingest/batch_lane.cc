@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/failpoint.h"
 #include "common/base/status.h"
 #include "hub/runtime/utf8.h"
 
@@ -245,7 +246,10 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
     batch->sources.clear();
     const base::SteadyTime begin = services.clock.Steady();
     if (state) {
+      base::FailPoint("position.writing");
       stored.result = writer->Apply(position, *batch, data_at, durable);
+      base::FailPoint("position.written");
+      base::FailPoint("ingest.applied");
       if (stored.result.ok() && *stored.result == store::ApplyResult::kApplied) stored.durable = durable;
       services.metrics.apply_seconds.Observe(std::chrono::duration<double>(services.clock.Steady() - begin).count());
     } else if (gaps) {
