@@ -278,15 +278,17 @@ AdmissionResult Admit(const Services& services, const Applicant& applicant) {
   return Admitter(services, applicant).Run();
 }
 
-std::optional<absl::Status> ExplainFence(const Services& services, const std::string& cluster, std::uint64_t epoch) {
-  RETURN_IF_ERROR(CheckPolicy(cluster, services.clusters.Find(cluster)));
+FenceExplained ExplainFence(const Services& services, const std::string& cluster, std::uint64_t epoch) {
+  if (absl::Status status = CheckPolicy(cluster, services.clusters.Find(cluster)); !status.ok()) return {status};
   const absl::StatusOr<std::optional<Presence>> presence = services.data.ReadPresence(cluster);
-  if (!presence.ok()) return std::nullopt;
+  if (!presence.ok()) return {};
   if (presence->has_value() && (*presence)->epoch > epoch) {
-    return base::MakeStatus(absl::StatusCode::kAborted, "superseded by collector {} from {}", (*presence)->instance,
-                            (*presence)->peer);
+    return {base::MakeStatus(absl::StatusCode::kAborted, "superseded by collector {} from {}", (*presence)->instance,
+                             (*presence)->peer)};
   }
-  return base::Unavailable("state lost, send it again");
+  const absl::StatusOr<Position> position = services.data.ReadPosition(cluster);
+  if (!position.ok()) return {};
+  return {base::Unavailable("state lost, send it again"), position->epoch > epoch};
 }
 
 }  // namespace clusterpulse::ingest

@@ -55,7 +55,11 @@ AdmissionResult Admit(const Services& services, const Applicant& applicant);
 // Why a writer with this epoch is fenced: kUnauthenticated and kFailedPrecondition as above, kAborted (another stream
 // has the cluster), kUnavailable (the store lost it, or the hub itself had it: the collector should send its state
 // again). Nullopt: the store does not answer. Blocks.
-std::optional<absl::Status> ExplainFence(const Services& services, const std::string& cluster, std::uint64_t epoch);
+struct FenceExplained {
+  std::optional<absl::Status> why;
+  bool may_change = false;  // whoever has the cluster now has not said so yet: ask again in a moment
+};
+FenceExplained ExplainFence(const Services& services, const std::string& cluster, std::uint64_t epoch);
 
 // Whether the cluster, as its policy is now, still takes this stream.
 absl::Status CheckPolicy(const std::string& cluster, const std::optional<ClusterPolicy>& policy);

@@ -1,6 +1,7 @@
 #include "hub/ingest/gap_notes.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace clusterpulse::ingest {
 namespace {
@@ -39,10 +40,10 @@ void GapNotes::Add(const model::Gap& gap) {
 }
 
 void GapNotes::EndLink(store::GapLedger::LinkEnd end, base::SystemTime at) {
-  if (link_ended_) return;
-  link_ended_ = true;
+  if (std::exchange(link_ended_, true)) return;
   link_end_ = end;
   link_ended_at_ = at;
+  std::erase_if(notes_, [](const Note& note) { return !note.gap.has_value() && note.stage != Stage::kTaken; });
   notes_.emplace_back();
 }
 

@@ -26,9 +26,11 @@ class GapNotes {
 
   // Nothing when it is known already.
   void Add(const model::Gap& gap);
-  // The first call counts.
+  // Only the first call counts.
   void EndLink(store::GapLedger::LinkEnd end, base::SystemTime at);
   bool link_ended() const { return link_ended_; }
+  // It may have been called lost since: its end is to be told once more.
+  void LinkMayBeLost() { link_ended_ = false; }
 
   // Something is to be written.
   bool has_news() const;

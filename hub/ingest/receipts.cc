@@ -63,10 +63,11 @@ void Receipts::Applied(const BatchRef& batch, const Placed& placed) {
   if (!delivery_) {
     acks_.push_back({.batch_id = batch.id});
     // Of upstream a hole is told by its times: it begins with the batch before.
-    const base::SystemTime before = sampled_at_ != base::SystemTime{} ? sampled_at_ : batch.collected_at;
+    const bool is_first = last_collected_ == base::SystemTime{};
+    const base::SystemTime before = std::exchange(last_collected_, batch.collected_at);
+    const base::SystemTime from = is_first ? batch.collected_at : std::min(before, batch.collected_at);
     if (placed.samples != nullptr) {
-      samples_.Add(batch.seq, std::min(before, batch.collected_at), batch.collected_at, placed.samples, placed.at);
-      sampled_at_ = batch.collected_at;
+      samples_.Add(batch.seq, from, batch.collected_at, placed.samples, placed.at);
     }
     return;
   }

@@ -98,6 +98,8 @@ class Receipts {
   bool IsDurable(std::uint64_t seq) const { return durable_.Contains(seq); }
   bool AreDurable(model::SeqRange seqs) const;  // all of them
   bool has_applied() const { return has_applied_; }
+  // Upstream: when the batch that was applied last was collected.
+  base::SystemTime last_collected() const { return last_collected_; }
   // When the newest durable batch was collected; zero: not known.
   base::SystemTime newest_durable() const { return newest_durable_; }
   void SetNewestDurable(base::SystemTime newest) { newest_durable_ = newest; }
@@ -147,9 +149,9 @@ class Receipts {
   model::SeqSet durable_;
   base::SystemTime newest_durable_{};
   bool durable_news_ = false;
-  std::deque<Wait> waits_;         // for the state store, in the order of their writes
-  SampleWaits samples_;            // for the history store
-  base::SystemTime sampled_at_{};  // upstream: the batch added last was collected
+  std::deque<Wait> waits_;  // for the state store, in the order of their writes
+  SampleWaits samples_;     // for the history store
+  base::SystemTime last_collected_{};
   ReplayPlan replay_;
   std::optional<base::SteadyTime> last_ack_;
 };

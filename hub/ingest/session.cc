@@ -175,6 +175,7 @@ void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now
         } else if constexpr (std::is_same_v<T, wire::BatchHead>) {
           if (!live) return too_early("metrics");
           presence_->SetInterval(value.batch.interval);
+          last_seq_ = std::max(last_seq_, value.batch.seq);
           taken(lane_->Take(value, std::move(message.bytes), {now.steady, message.at.wall}));
         } else if constexpr (std::is_same_v<T, wire::BadBatch>) {
           if (!live) return too_early("metrics");
@@ -182,6 +183,7 @@ void Session::Dispatch(wire::EnvelopeFromCollector decoded, Message message, Now
         } else if constexpr (std::is_same_v<T, model::Heartbeat>) {
           if (!live) return too_early("health");
           presence_->OnHeartbeat(value);
+          last_seq_ = std::max(last_seq_, value.last_seq);
           CountBacklog(value.buffered_batches, value.buffered_bytes);
           for (const model::Gap& gap : value.gaps) NoteGap(gap);
         } else if constexpr (std::is_same_v<T, model::ConfigReport>) {
@@ -239,6 +241,9 @@ void Session::GoLive(Admission admission, Now now) {
   gaps_.emplace(admission.instance);
   for (const model::Gap& gap : registration_.gaps) NoteGap(gap);
   registration_.gaps.clear();
+  awaited_ = registration_.held;
+  last_seq_ = registration_.held.last;
+  stored_at_ = now.steady;
   welcome_due_ = capabilities_.delivery;
   config_due_ = !welcome_due_;
   state_ = State::kLive;
@@ -335,14 +340,20 @@ void Session::CheckGaps(Now now) {
   for (const BatchRef& batch : lane_->TakeRejected()) {
     const base::SystemTime at = batch.collected_at != base::SystemTime{} ? batch.collected_at : now.wall;
     model::Gap gap{.from = at, .to = at, .cause = model::GapCause::kRejected};
-    if (!receipts_->upstream()) gap.seqs = {batch.seq, batch.seq};
+    if (receipts_->upstream()) {
+      const base::SystemTime before = std::max(receipts_->last_collected(), rejected_until_);
+      if (before != base::SystemTime{}) gap.from = std::min(before, at);
+      rejected_until_ = at;
+    } else {
+      gap.seqs = {batch.seq, batch.seq};
+    }
     NoteGap(gap);
   }
   if (gaps_->link_ended()) return;
   if (receipts_->upstream()) {
     // It made nothing while it was away.
     if (receipts_->has_applied()) gaps_->EndLink(store::GapLedger::LinkEnd::kLost, now.wall);
-  } else if (registration_.held.first == 0 || receipts_->AreDurable(registration_.held)) {
+  } else if (awaited_.last == 0 || receipts_->AreDurable(awaited_)) {
     gaps_->EndLink(store::GapLedger::LinkEnd::kFilled, now.wall);
   }
 }
@@ -453,7 +464,7 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
       if (!reading_ && now.steady >= read_after_ && !receipts_->upstream()) at(now.steady + kHeldPoll);
       if (!job_running_) {
         at(after_retry(std::min({presence_due(), durable_due(), gaps_due()})));
-        if (!lane_->empty()) at(retry_at_);
+        if (!lane_->empty() || fenced_) at(retry_at_);
       }
       break;
     case State::kEnding:

@@ -45,9 +45,6 @@ struct GapsWritten {
   absl::StatusOr<store::ApplyResult> result;
   std::uint64_t continuity = 0;  // of the store, before the write
 };
-struct FenceExplained {
-  std::optional<absl::Status> why;
-};
 struct CredentialVerified {
   absl::Status status;
 };
@@ -187,6 +184,10 @@ class Session {
   std::optional<PresenceKeeper> presence_;
   std::optional<GapNotes> gaps_;
   base::SteadyTime gaps_retry_at_{};
+  model::SeqRange awaited_{};          // once all are durable nothing is missing of what was made without a link
+  std::uint64_t last_seq_ = 0;         // made by the collector, as far as known
+  base::SteadyTime stored_at_{};       // the store took something last
+  base::SystemTime rejected_until_{};  // upstream: the last batch of those that were rejected
   std::int64_t backlog_batches_ = 0;
   std::uint64_t backlog_bytes_ = 0;
   BytePace pace_;
@@ -206,6 +207,7 @@ class Session {
   // Jobs.
   bool job_running_ = false, batch_first_ = false;
   bool fenced_ = false;  // nothing more is written
+  int fence_looks_ = 0;
   base::Backoff backoff_;
   base::SteadyTime retry_at_{};
 

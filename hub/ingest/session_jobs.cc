@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/failpoint.h"
 #include "common/base/status.h"
 #include "hub/ingest/session.h"
 
@@ -9,6 +10,10 @@ namespace clusterpulse::ingest {
 namespace {
 
 constexpr std::chrono::seconds kBetweenDurableWrites{10};
+constexpr std::chrono::seconds kNearlyLost = store::kSilenceLimit - std::chrono::seconds(30);
+// A stream that has taken the place of another says so right after that.
+constexpr std::chrono::milliseconds kNextFenceLook{250};
+constexpr int kMostFenceLooks = 4;
 constexpr std::chrono::seconds kNextGaps{5};  // after the store did not take them
 // What keeps the hub from letting a collector in may be over in a moment: it has just started and lists its objects.
 // One of ours takes a hub that is silent for 2 s for an upstream one.
@@ -44,7 +49,7 @@ Job Session::NextJob(Now now) {
   if (fenced_) {
     if (state_ != State::kLive) return {};
     return [&services = services_, cluster = registration_.cluster, epoch = presence_->presence().epoch] {
-      return JobResult(FenceExplained{ExplainFence(services, cluster, epoch)});
+      return JobResult(ExplainFence(services, cluster, epoch));
     };
   }
   // Rare, and what follows from them waits for them.
@@ -75,7 +80,10 @@ Job Session::WritePresence(Now now) {
 Job Session::WriteDurable() {
   return [writer = writer_, instance = presence_->presence().instance,
           durable = store::DurableBatches{receipts_->durable(), receipts_->newest_durable()}] {
-    return JobResult(DurableWritten{writer->PutDurable(instance, durable), durable.position});
+    base::FailPoint("position.writing");
+    DurableWritten written{writer->PutDurable(instance, durable), durable.position};
+    base::FailPoint("position.written");
+    return JobResult(std::move(written));
   };
 }
 
@@ -103,6 +111,11 @@ bool Session::Absorb(const absl::StatusOr<store::ApplyResult>& result, Now now) 
   backoff_.Reset();
   retry_at_ = {};
   fenced_ |= *result == store::ApplyResult::kFenced;
+  // The leader heard nothing of this stream for so long that it may have called it lost.
+  if (!fenced_ && gaps_ && now.steady - std::exchange(stored_at_, now.steady) >= kNearlyLost) {
+    gaps_->LinkMayBeLost();
+    if (!receipts_->upstream() && last_seq_ > 0) awaited_ = {1, last_seq_};
+  }
   return !fenced_;
 }
 
@@ -165,6 +178,10 @@ void Session::Take(const GapsWritten& written, Now now) {
 
 void Session::Take(const FenceExplained& explained, Now now) {
   if (state_ != State::kLive) return;
+  if (explained.may_change && ++fence_looks_ < kMostFenceLooks) {
+    retry_at_ = now.steady + kNextFenceLook;
+    return;
+  }
   End(explained.why.value_or(base::Unavailable("the hub's store does not answer, try again")), now);
 }
 

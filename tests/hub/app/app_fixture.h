@@ -91,6 +91,9 @@ struct Fixture {
     store = opened->get();
     deps.store = *std::move(opened);
     deps.clients = std::make_unique<FakeClients>(managed);
+    auto history = MakeHistory(config, *deps.clock, *deps.random, *deps.registry, deps.log);
+    REQUIRE(history.ok());
+    deps.history = *std::move(history);
     auto made = App::Create(config, std::move(deps));
     REQUIRE(made.ok());
     app = *std::move(made);

@@ -99,6 +99,25 @@ TEST_CASE("an address in use refuses the start and names it") {
   CHECK(first.Stop().ok());
 }
 
+TEST_CASE("a history store that is away is noted, and everything else goes on") {
+  Fixture f;
+  f.config.history = "victoriametrics";
+  f.config.vm_endpoint = "http://127.0.0.1:1";
+  f.InstallDefinition();
+  f.PutConnection();
+  f.Create();
+  CHECK(f.app->Ready().body.find("[i] history: ok\n") != std::string::npos);  // not asked yet
+  f.Start();
+  CHECK(Eventually([&] { return f.Phase() == "Connected"; }));
+  CHECK(Eventually([&] { return f.app->Ready().ok; }));
+  CHECK(Eventually([&] { return f.app->Ready().body.find("[i] history: UNAVAILABLE") != std::string::npos; }));
+  CHECK(f.app->Ready().ok);
+  CHECK(Eventually([&] {
+    return f.Fetch(f.app->metrics_port(), "/metrics").second.find("clusterpulse_hub_history_up 0") != std::string::npos;
+  }));
+  CHECK(f.Stop().ok());
+}
+
 TEST_CASE("servers that are switched off are not there, and the rest works") {
   Fixture f;
   f.config.probe_address = "0";

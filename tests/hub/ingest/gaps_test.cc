@@ -228,6 +228,44 @@ TEST_CASE("a lost link ends when all that was held has come") {
   }
 }
 
+TEST_CASE("a stream that was silent in the store for long ends its link once more") {
+  TestHub hub;
+  TestStream& stream = hub.ConnectDelivery();
+  hub.Send(stream, Collected(1));
+  hub.data.Fail(absl::UnavailableError("down"));
+  hub.Pass(100s);
+  // The leader, who can reach the store, calls it lost; then so can this replica.
+  hub.data.Fail(absl::OkStatus());
+  hub.data.OpenLink(kCluster, At(1));
+  model::Heartbeat heartbeat;
+  heartbeat.cluster = kCluster;
+  heartbeat.last_seq = 2;
+  hub.Send(stream, heartbeat);
+  hub.Pass(10s);
+  CHECK(hub.State().gaps.open_link() != nullptr);  // 2 is missing
+  hub.Send(stream, Collected(2));
+  hub.Pass(3s);
+  CHECK(Gaps(hub).empty());
+}
+
+TEST_CASE("what is rejected of an upstream collector is a hole from what came before") {
+  TestHub hub;
+  TestStream& stream = hub.ConnectUpstream();
+  const auto send = [&](int at, const char* node) {
+    model::Batch batch = MakeBatch(0, {node});
+    batch.collected_at = At(static_cast<std::uint64_t>(at));
+    hub.Send(stream, batch);
+    hub.AdvanceBy(60s);
+  };
+  send(60, "n1");
+  for (int i = 2; i <= 6; ++i) send(60 * i, "no name!");
+  send(420, "n1");
+  REQUIRE(Gaps(hub).size() == 1);
+  CHECK(Gaps(hub)[0].cause == GapCause::kRejected);
+  CHECK(Gaps(hub)[0].from == At(60));
+  CHECK(Gaps(hub)[0].to == At(360));
+}
+
 TEST_CASE("samples of an upstream collector are best effort, and what is lost of them is known") {
   HistoryHub hub;
   TestStream& stream = hub.ConnectUpstream();
