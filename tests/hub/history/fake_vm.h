@@ -55,7 +55,4 @@ class FakeVm {
   std::optional<http::RawServer> server_;  // last: its threads use the others
 };
 
-// What gzip members behind one another hold. Aborts when it is none.
-std::string Gunzip(std::string_view members);
-
 }  // namespace clusterpulse::history
