@@ -39,10 +39,11 @@ base::SystemTime Interpolate(const SeqTime& below, const SeqTime& above, std::ui
   const double distance =
       std::chrono::duration<double, base::SystemTime::period>(above.time.time_since_epoch()).count() -
       std::chrono::duration<double, base::SystemTime::period>(below.time.time_since_epoch()).count();
-  const double offset = share * distance;
   constexpr double kLimit = 9.0e18;
-  if (offset > kLimit || offset < -kLimit) return below.time;
-  return below.time + base::SystemTime::duration(static_cast<base::SystemTime::rep>(offset));
+  const auto offset = static_cast<base::SystemTime::rep>(std::clamp(share * distance, -kLimit, kLimit));
+  base::SystemTime::rep time = 0;
+  if (__builtin_add_overflow(below.time.time_since_epoch().count(), offset, &time)) return above.time;
+  return base::SystemTime(base::SystemTime::duration(time));
 }
 
 bool GapList::Contains(std::uint64_t seq) const {

@@ -96,6 +96,8 @@ void Spool::State::RecallLastGiven(const Directory& directory) {
     for (const Record& record : segment.broken) given(record.seq);
   }
   if (!gaps_.all().empty()) given(gaps_.all().back().seqs.last);
+  given(head_.floor);
+  given(head_.durable.ranges.empty() ? head_.durable.low : head_.durable.ranges.back().last);
   // The newest record is there in part, and HEAD, which would tell its number, is lost: it is the next one. (With HEAD
   // it was not appended to its end, so its number went nowhere.)
   if (!head_file_->found() && !directory.segments.empty() && directory.segments.rbegin()->second.segment.has_tail) {
