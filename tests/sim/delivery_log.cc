@@ -15,20 +15,28 @@ void DeliveryLog::AddMade(const std::string& cluster, const std::string& instanc
 
 void DeliveryLog::AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance,
                           std::uint64_t seq) {
+  const auto known = instances_.find(instance);
+  if (known != instances_.end()) {
+    std::vector<Made>& made = known->second.made;
+    const auto found = std::find_if(made.rbegin(), made.rend(), [&](const Made& batch) {
+      return batch.seq == seq && batch.collected_ms == collected_ms;
+    });
+    if (found != made.rend()) {
+      found->was_sent = true;
+      return;
+    }
+  }
   const auto numbered_by = numbered_by_.find({cluster, collected_ms});
   if (numbered_by == numbered_by_.end()) return;  // made before the recording began
   std::vector<Made>& made = instances_[numbered_by->second].made;
   const auto is_it = [&](const Made& batch) { return batch.collected_ms == collected_ms; };
   const auto found = std::find_if(made.rbegin(), made.rend(), is_it);
   if (found == made.rend()) return;
-  if (numbered_by->second == instance && found->seq == seq) {
-    found->was_sent = true;
-    return;
-  }
   Made renumbered = *found;
   if (!found->was_sent) made.erase(std::next(found).base());  // that number was never of any meaning
   renumbered.seq = seq;
   renumbered.was_sent = true;
+  renumbered.is_durable = false;
   numbered_by->second = instance;
   instances_[instance].cluster = cluster;
   instances_[instance].made.push_back(std::move(renumbered));
@@ -38,7 +46,20 @@ void DeliveryLog::AddDurable(const std::string& instance, const model::DurablePo
   Instance& at = instances_[instance];
   at.durable.AddUpTo(position.low);
   for (const model::SeqRange& range : position.ranges) at.durable.Add(range);
+  // Of two that were sent under one number the later one is meant: the first went with the memory it was in.
+  model::SeqSet told;
+  for (auto made = at.made.rbegin(); made != at.made.rend(); ++made) {
+    if (!made->was_sent || (made->seq > position.low && !model::Contains(position.ranges, made->seq))) continue;
+    if (told.Add(made->seq)) made->is_durable = true;
+  }
   AddSeen(instance, position.ranges.empty() ? position.low : position.ranges.back().last);
+}
+
+void DeliveryLog::AddEnd(const std::string& cluster) {
+  for (auto& [name, instance] : instances_) {
+    if (instance.cluster != cluster) continue;
+    for (Made& made : instance.made) made.is_gone |= made.is_volatile && !made.is_durable;
+  }
 }
 
 void DeliveryLog::AddSeen(const std::string& instance, std::uint64_t seq) {

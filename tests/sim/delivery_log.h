@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,12 +30,16 @@ struct Made {
   std::vector<std::pair<std::string, double>> samples;  // series, value; all stamped `collected_ms`
   std::string state;                                    // what readers shall see of it
   bool was_sent = false;                                // under this number
+  bool is_volatile = false;                             // its collector said that it keeps it in memory only
+  bool is_gone = false;                                 // and took it along
+  bool is_durable = false;                              // told after it was sent under this number
 };
 
 // What a collector holds at the end, of the numbers it gave.
 struct Kept {
-  std::vector<std::uint64_t> seqs;  // in the spool, or in memory
-  std::vector<model::Gap> gaps;     // with numbers, not yet known to be durable
+  std::vector<std::uint64_t> seqs;      // in the spool, or in memory
+  std::set<std::int64_t> collected_ms;  // of these, as far as it is known: they may have other numbers by now
+  std::vector<model::Gap> gaps;         // with numbers, not yet known to be durable
 };
 
 // What happened on the way of batches, as seen from outside: what each collector made, what it was told, and what it
@@ -54,6 +59,8 @@ class DeliveryLog {
   // It goes to the hub under that number, which may be another one than it was made with.
   void AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance, std::uint64_t seq);
   void AddDurable(const std::string& instance, const model::DurablePosition& position);
+  // A process of that cluster's collector ended, and what was in its memory went.
+  void AddEnd(const std::string& cluster);
   void AddSeen(const std::string& instance, std::uint64_t seq);
   void AddGap(const std::string& instance, const model::Gap& gap);
 

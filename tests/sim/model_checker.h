@@ -23,13 +23,15 @@ struct Stored {
   struct LedgerGap {
     std::string instance;
     model::SeqRange seqs;
+    std::int64_t from_ms = 0, to_ms = 0;
   };
   std::vector<LedgerGap> ledger;
 };
 
 struct Contents {
   std::map<std::string, Stored> clusters;
-  // By instance, of those collectors that still have their numbers: a process that lives, a spool on a disk.
+  // By instance, of those collectors that still have their numbers: a process that lives, a spool on a disk. Others are
+  // gone: what they had not delivered is known only as far as the hub had heard of it.
   std::map<std::string, Kept> kept;
 };
 
@@ -57,6 +59,8 @@ struct CheckOptions {
   bool is_settled = true;
   // The hub keeps a gap ledger.
   bool has_ledger = true;
+  // The hub's store never lost what it had not made durable, so that the hub knows of every number that it answered.
+  bool remembers_all = true;
 };
 
 // Proves what delivery.md promises about one run, from what was recorded and what the stores hold in the end: no

@@ -4,6 +4,8 @@
 #include <utility>
 #include <variant>
 
+#include "collector/spool/spool.h"
+#include "common/base/status.h"
 #include "common/base/time_format.h"
 #include "common/wire/messages.h"
 #include "tests/sim/history_model.h"
@@ -16,7 +18,7 @@ using std::chrono::seconds;
 
 constexpr seconds kStopLimit{7};
 constexpr std::string_view kToken = "s3cret";
-constexpr std::string_view kNode = "n1";
+constexpr std::string_view kNode = "n1", kSpoolDir = "/spool";
 
 }  // namespace
 
@@ -26,7 +28,7 @@ struct SimCollector::Process final : link::HubTransport::Events {
         world(parent.world_),
         id(number),
         instance(fmt::format("c{}-{}", parent.index_, number)),
-        outbox({.max_batches = parent.options_.max_batches}, instance, parent.clock_),
+        outbox(MakeOutboxOptions(), instance, parent.clock_),
         batcher({.cluster = parent.cluster_, .interval = parent.options_.interval}, MakePorts(), parent.clock_,
                 world.random()),
         transport(parent.network_, parent.index_, fmt::format("10.0.0.{}:{}", parent.index_ + 1, 4000 + number),
@@ -48,6 +50,37 @@ struct SimCollector::Process final : link::HubTransport::Events {
             .observe = [this](bool full) { return Observe(full); },
             .deliver = [this](model::Batch batch, bool full) { Deliver(std::move(batch), full); }};
   }
+  link::Outbox::Options MakeOutboxOptions() {
+    link::Outbox::Options options{.max_batches = collector.options_.max_batches};
+    if (collector.options_.has_spool) options.open_spool = [this] { return OpenSpool(); };
+    return options;
+  }
+  absl::StatusOr<std::unique_ptr<spool::Spool>> OpenSpool() {
+    auto opened = spool::Spool::Open({.dir = std::string(kSpoolDir),
+                                      .max_bytes = collector.options_.spool_bytes,
+                                      .segment_bytes = collector.options_.segment_bytes},
+                                     collector.disk_, collector.clock_, world.random(), {});
+    if (!opened.ok()) {
+      world.Log("collector {} cannot open its spool: {}", collector.index_, base::Message(opened.status()));
+      return opened;
+    }
+    const spool::Spool& spool = **opened;
+    opened_instance = spool.instance();
+    Kept kept{.gaps = spool.gaps()};
+    for (const spool::Spool::Entry& entry : spool.entries()) {
+      kept.seqs.push_back(entry.seq);
+      kept.collected_ms.insert(base::UnixMillis(entry.collected_at));
+    }
+    world.Log("collector {} opens its spool {}: {} kept, {} gaps, next is {}, durable to {}", collector.index_,
+              opened_instance, kept.seqs.size(), kept.gaps.size(), spool.next_seq(), spool.durable().low);
+    collector.on_spool_(opened_instance, kept);
+    return opened;
+  }
+  // The numbers of a spool that was opened hold as soon as no stream knows others.
+  void AdoptSpool() {
+    if (!opened_instance.empty()) instance = std::exchange(opened_instance, {});
+  }
+
   link::LinkOptions MakeLinkOptions() const {
     link::LinkOptions options;
     options.address = "hub:9443";
@@ -82,8 +115,13 @@ struct SimCollector::Process final : link::HubTransport::Events {
     Made made{.collected_ms = base::UnixMillis(batch.collected_at), .state = fmt::format("{}", value)};
     for (Sample& sample : SamplesOf(batch)) made.samples.emplace_back(std::move(sample.series), sample.value);
     made.seq = outbox.Add(std::move(batch), full);
+    const link::LinkState state = machine.status().state;
+    if (state == link::LinkState::kIdle || state == link::LinkState::kBackingOff) AdoptSpool();
+    // What the process is killed in is not safe yet, nor is it told anybody.
+    made.is_volatile = !collector.options_.has_spool || !outbox.SpoolTrouble().ok() || collector.disk_.is_stopped();
     world.Log("collector {} makes {} of {}: {}{}", collector.index_, made.seq, instance, value, full ? ", full" : "");
     collector.log_.AddMade(collector.cluster_, instance, std::move(made));
+    if (collector.disk_.is_stopped()) return WakeEnd();
     WakeLink(world.now());
   }
 
@@ -94,6 +132,8 @@ struct SimCollector::Process final : link::HubTransport::Events {
       for (const model::Gap& gap : gaps) collector.log_.AddGap(instance, gap);
     };
     if (const auto* const registration = std::get_if<model::Registration>(&*decoded)) {
+      opened_instance.clear();
+      instance = registration->instance;
       note(registration->gaps);
       world.Log("collector {} registers: holds {}..{}, durable to {}", collector.index_, registration->held.first,
                 registration->held.last, registration->durable_low);
@@ -143,7 +183,9 @@ struct SimCollector::Process final : link::HubTransport::Events {
   void OnClosed(absl::Status status) override { machine.OnClosed(status); }
 
   void StepLink() {
+    if (collector.disk_.is_stopped()) return WakeEnd();
     const base::SteadyTime next = machine.Step();
+    if (collector.disk_.is_stopped()) return WakeEnd();
     if (machine.status().state == link::LinkState::kStopped) {
       WakeEnd();
     } else {
@@ -186,7 +228,8 @@ struct SimCollector::Process final : link::HubTransport::Events {
   SimCollector& collector;
   World& world;
   const std::uint64_t id;
-  const std::string instance;
+  std::string instance;         // that numbers its batches now
+  std::string opened_instance;  // of a spool that was opened, before it does
   link::Outbox outbox;
   collector::Batcher batcher;
   CollectorTransport transport;
@@ -196,21 +239,24 @@ struct SimCollector::Process final : link::HubTransport::Events {
 };
 
 SimCollector::SimCollector(World& world, Network& network, DeliveryLog& log, std::size_t index, std::size_t hubs,
-                           Options options)
+                           Options options, OnSpool on_spool)
     : world_(world),
       network_(network),
       log_(log),
       index_(index),
       hubs_(hubs),
       options_(options),
+      on_spool_(std::move(on_spool)),
       cluster_(fmt::format("cluster-{}", index)),
-      clock_(world, {}, std::chrono::hours(100 + 7 * index)) {}
+      clock_(world, {}, std::chrono::hours(100 + 7 * index)),
+      disk_(world.random()) {}
 
 SimCollector::~SimCollector() = default;
 
 void SimCollector::Start() {
   if (process_ != nullptr) return;
   process_ = std::make_unique<Process>(*this, ++processes_);
+  process_->AdoptSpool();
   world_.Log("collector {} starts as {}", index_, process_->instance);
   process_->WakeLink(world_.now());
   process_->WakeBatcher(world_.now());
@@ -221,7 +267,31 @@ void SimCollector::Kill(bool silent) {
   world_.Log("collector {} is gone{}", index_, silent ? " with its host" : "");
   if (fault_.empty()) fault_ = process_->transport.fault();
   process_->transport.Die(silent);
+  log_.AddEnd(cluster_);
   process_.reset();
+  if (silent) {
+    disk_.LosePower();
+  } else {
+    disk_.Restart();
+  }
+}
+
+void SimCollector::KillInChange(std::uint64_t changes) {
+  if (process_ != nullptr) disk_.StopAfter(changes);
+}
+
+bool SimCollector::FlipBit() {
+  if (process_ != nullptr) return false;
+  const auto names = disk_.List(std::string(kSpoolDir));
+  if (!names.ok() || names->empty()) return false;
+  const std::string path = fmt::format("{}/{}", kSpoolDir, (*names)[world_.Below(names->size())]);
+  std::string bytes = disk_.Content(path);
+  if (bytes.empty()) return false;
+  const std::uint64_t at = world_.Below(bytes.size());
+  bytes[at] = static_cast<char>(bytes[at] ^ (1 << world_.Below(8)));
+  disk_.SetContent(path, std::move(bytes));
+  world_.Log("a bit flips in {} at {}", path, at);
+  return true;
 }
 
 void SimCollector::Stop() {
@@ -250,18 +320,13 @@ void SimCollector::News() {
 
 std::optional<std::pair<std::string, Kept>> SimCollector::Describe() const {
   if (process_ == nullptr) return std::nullopt;
-  Kept kept;
-  model::Registration registration;
-  process_->outbox.Describe(registration);
-  for (std::uint64_t seq = registration.held.first; seq > 0 && seq <= registration.held.last; ++seq) {
-    kept.seqs.push_back(seq);
-  }
-  for (const link::LostBatches& lost : process_->outbox.lost()) {
-    kept.gaps.push_back({.seqs = lost.seqs, .from = lost.from, .to = lost.to});
-  }
-  return std::pair(process_->instance, std::move(kept));
+  return std::pair(process_->instance, Kept{.gaps = process_->outbox.gaps()});
 }
 
-bool SimCollector::is_settled() const { return process_ != nullptr && process_->outbox.stats().batches == 0; }
+bool SimCollector::is_settled() const {
+  if (process_ == nullptr) return false;
+  const link::Outbox::Stats stats = process_->outbox.stats();
+  return stats.batches == 0 && stats.in_flight == 0 && process_->outbox.gaps().empty();
+}
 
 }  // namespace clusterpulse::sim

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,6 +10,7 @@
 #include "collector/app/batcher.h"
 #include "collector/link/link_machine.h"
 #include "collector/link/outbox.h"
+#include "collector/spool/testing/fake_file_system.h"
 #include "tests/sim/delivery_log.h"
 #include "tests/sim/network.h"
 #include "tests/sim/world.h"
@@ -22,18 +24,29 @@ class SimCollector {
  public:
   struct Options {
     std::chrono::seconds interval{30};
-    std::size_t max_batches = 10;
+    std::size_t max_batches = 10;  // in memory
+    bool has_spool = true;
+    std::uint64_t spool_bytes = std::uint64_t{1} << 20, segment_bytes = std::uint64_t{16} << 10;
   };
-  SimCollector(World& world, Network& network, DeliveryLog& log, std::size_t index, std::size_t hubs, Options options);
+  // What is found on the disk when it is opened: an account of the processes before.
+  using OnSpool = std::function<void(const std::string& instance, const Kept& kept)>;
+  SimCollector(World& world, Network& network, DeliveryLog& log, std::size_t index, std::size_t hubs, Options options,
+               OnSpool on_spool);
   ~SimCollector();
 
   void Start();
+  // kill -9; `silent`: its host loses power.
   void Kill(bool silent);
+  // Within the n-th change of its disk from now.
+  void KillInChange(std::uint64_t changes);
   // SIGTERM: gone once the link has ended, at the latest after seven seconds.
   void Stop();
   bool is_up() const { return process_ != nullptr; }
 
   HostClock& clock() { return clock_; }
+  spool::FakeFileSystem& disk() { return disk_; }
+  // One bit of what is on its disk, when nobody has it open. False: there is none, or somebody has.
+  bool FlipBit();
   const std::string& cluster() const { return cluster_; }
   // Which hub the next connect goes to; nullopt: any.
   void PreferHub(std::optional<std::size_t> hub) { preferred_hub_ = hub; }
@@ -56,8 +69,10 @@ class SimCollector {
   DeliveryLog& log_;
   const std::size_t index_, hubs_;
   Options options_;
+  const OnSpool on_spool_;
   const std::string cluster_;
   HostClock clock_;
+  spool::FakeFileSystem disk_;
   std::optional<std::size_t> preferred_hub_;
   std::uint64_t processes_ = 0, made_ = 0;
   std::string fault_;

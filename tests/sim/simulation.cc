@@ -8,8 +8,10 @@
 
 #include <fmt/format.h>
 
+#include "common/base/time_format.h"
 #include "hub/ingest/testing/fakes.h"
 #include "hub/store/collector_documents.h"
+#include "hub/store/gap_ledger.h"
 #include "hub/store/keys.h"
 #include "tests/sim/delivery_log.h"
 #include "tests/sim/history_model.h"
@@ -43,6 +45,8 @@ class Simulation {
                .length = world_.Between(minutes(5), minutes(25)),
                .between_faults = world_.Between(seconds(10), minutes(4)),
                .max_batches = 1 + world_.Below(30),
+               .has_spool = world_.Chance(0.85),
+               .spool_bytes = std::uint64_t{1} << (15 + world_.Below(6)),
                .has_history = world_.Chance(0.9),
                .history = {.queue_batches = 2 + world_.Below(40), .body_batches = 1 + world_.Below(8)}},
         network_(world_, shape_.collectors, shape_.hubs),
@@ -57,7 +61,12 @@ class Simulation {
     for (std::size_t i = 0; i < shape_.collectors; ++i) {
       collectors_.push_back(std::make_unique<SimCollector>(
           world_, network_, log_, i, shape_.hubs,
-          SimCollector::Options{.interval = seconds(30), .max_batches = shape_.max_batches}));
+          SimCollector::Options{.interval = seconds(30),
+                                .max_batches = shape_.max_batches,
+                                .has_spool = shape_.has_spool,
+                                .spool_bytes = shape_.spool_bytes,
+                                .segment_bytes = shape_.spool_bytes / 8},
+          [this](const std::string& instance, const Kept& kept) { CheckDisk(instance, kept); }));
       const std::string& cluster = collectors_.back()->cluster();
       clusters_.Put(cluster, {.uid = "uid-" + cluster, .config = {.interval = seconds(30), .hash = "h1"}});
       authenticator_.Put(cluster, "s3cret");
@@ -81,6 +90,8 @@ class Simulation {
     std::size_t collectors, hubs;
     Duration length, between_faults;
     std::size_t max_batches;
+    bool has_spool;
+    std::uint64_t spool_bytes;
     bool has_history;
     SimHistoryWriter::Options history;
   };
@@ -120,7 +131,11 @@ class Simulation {
   }
 
   void OneFault() {
-    switch (world_.Below(shape_.has_history ? 20 : 15)) {
+    // The last ones only where there is what they break.
+    std::uint64_t which = world_.Below(23);
+    if ((which >= 15 && which < 18 && !shape_.has_spool) || (which >= 18 && !shape_.has_history))
+      which = world_.Below(15);
+    switch (which) {
       case 0: {
         SimHub& hub = AnyHub();
         Fault("a hub dies");
@@ -135,9 +150,15 @@ class Simulation {
       }
       case 2: {
         SimCollector& collector = AnyCollector();
-        Fault("a collector dies");
-        collector.Kill(world_.Chance(0.3));
-        return Later(milliseconds(100), minutes(4), [&collector] { collector.Start(); });
+        if (shape_.has_spool && world_.Chance(0.4)) {
+          Fault("a collector will die while it writes");
+          collector.KillInChange(1 + world_.Below(12));
+        } else {
+          Fault("a collector dies");
+          collector.Kill(world_.Chance(0.3));
+          if (world_.Chance(0.2)) collector.FlipBit();
+        }
+        return Later(seconds(40), minutes(4), [&collector] { collector.Start(); });
       }
       case 3: {
         SimCollector& collector = AnyCollector();
@@ -158,6 +179,7 @@ class Simulation {
         return CutWays();
       case 8: {
         Fault("redis dies");
+        is_redis_whole_ = false;
         redis_.Crash(world_.Chance(0.3) ? Duration() : world_.Between(seconds(0), seconds(2)));
         return Later(milliseconds(50), world_.Chance(0.5) ? seconds(3) : seconds(90), [this] { redis_.Start(); });
       }
@@ -191,18 +213,40 @@ class Simulation {
       }
       case 14:
         return StepClock();
-      case 15:
+      case 15: {
+        SimCollector& collector = AnyCollector();
+        Fault("a disk is full");
+        collector.disk().SetCapacity(collector.disk().TotalBytes() + world_.Below(2000));
+        return Later(seconds(5), minutes(6), [&collector] { collector.disk().SetCapacity(~std::uint64_t{0}); });
+      }
       case 16: {
+        SimCollector& collector = AnyCollector();
+        Fault("a disk fails");
+        const double share = world_.Chance(0.5) ? 1 : 0.2;
+        collector.disk().SetFault([this, share](spool::FakeFileSystem::Call, const std::string&) {
+          return world_.Chance(share) ? absl::UnavailableError("input/output error") : absl::OkStatus();
+        });
+        return Later(seconds(5), minutes(4), [&collector] { collector.disk().SetFault(nullptr); });
+      }
+      case 17: {
+        SimCollector& collector = AnyCollector();
+        Fault("a collector restarts at once");
+        collector.Kill(world_.Chance(0.5));
+        collector.Start();
+        return;
+      }
+      case 18:
+      case 19: {
         Fault("the history store dies");
         history_.Kill();
         return Later(milliseconds(50), world_.Chance(0.6) ? seconds(3) : minutes(3), [this] { history_.Start(); });
       }
-      case 17: {
+      case 20: {
         Fault("the history store hangs");
         history_.SetFrozen(true);
         return Later(milliseconds(500), minutes(2), [this] { history_.SetFrozen(false); });
       }
-      case 18: {
+      case 21: {
         SimHub& hub = AnyHub();
         Fault("a hub is cut off from the history store");
         hub.SetHistoryCut(true);
@@ -274,6 +318,10 @@ class Simulation {
       hub->SetHistoryCut(false);
       hub->SetHistorySlow(milliseconds(2));
     }
+    for (const auto& collector : collectors_) {
+      collector->disk().SetCapacity(~std::uint64_t{0});
+      collector->disk().SetFault(nullptr);
+    }
     StartAll();
   }
 
@@ -294,14 +342,23 @@ class Simulation {
       const bool is_settled = std::all_of(collectors_.begin(), collectors_.end(),
                                           [](const auto& collector) { return collector->is_settled(); });
       if (!is_settled) continue;
-      violations = Check(log_, Account(), {.is_settled = true, .has_ledger = false});
+      violations = Check(log_, Account(), {.is_settled = true, .remembers_all = is_redis_whole_});
       if (violations.empty()) return;
     }
     if (!failures_.empty()) return;
-    violations = Check(log_, Account(), {.is_settled = true, .has_ledger = false});
+    Note(Check(log_, Account(), {.is_settled = true, .remembers_all = is_redis_whole_}));
+  }
+  void Note(const std::vector<Violation>& violations) {
     for (const Violation& violation : violations) {
       failures_.push_back(fmt::format("{}: {}", ToString(violation.breach), violation.text));
     }
+  }
+
+  // What was made before is on the disk, or it is known what became of it.
+  void CheckDisk(const std::string& instance, const Kept& kept) {
+    Contents contents = Account();
+    contents.kept = {{instance, kept}};
+    Note(Check(log_, contents, {.is_settled = false}));
   }
 
   Contents Account() const {
@@ -310,6 +367,21 @@ class Simulation {
       Stored& stored = contents.clusters[collector->cluster()];
       stored.state = ReadState(collector->cluster());
       if (shape_.has_history) stored.history = history_.Export(collector->cluster());
+      const std::string& cluster = collector->cluster();
+      if (const RedisModel::Value* const text = redis_.Find(store::keys::Gaps(cluster))) {
+        const auto ledger = store::GapLedger::Read(std::get<std::string>(text->data));
+        for (const store::KnownGap& gap : ledger.gaps()) {
+          if (!gap.to.has_value()) continue;  // open: nothing is known to be lost
+          stored.ledger.push_back({gap.instance, gap.seqs, base::UnixMillis(gap.from), base::UnixMillis(*gap.to)});
+        }
+      }
+      if (const RedisModel::Value* const text = redis_.Find(store::keys::Writer(cluster, store::WriterRole::kData))) {
+        const auto& fields = std::get<RedisModel::Value::Hash>(text->data);
+        if (const auto at = fields.find("instance"); at != fields.end()) stored.instance = at->second;
+        if (const auto at = fields.find(std::string(store::keys::kWriterDurable)); at != fields.end()) {
+          stored.durable = store::documents::ReadDurable(at->second);
+        }
+      }
       if (const auto kept = collector->Describe()) contents.kept.insert(*kept);
     }
     return contents;
@@ -332,6 +404,14 @@ class Simulation {
       if (!collector->fault().empty()) failures_.push_back("HubTransport: " + collector->fault());
     }
     for (const std::string& failure : failures_) world_.Log("failure: {}", failure);
+    if (!failures_.empty()) {
+      for (const auto& [cluster, stored] : Account().clusters) {
+        world_.Log("{}: position of {}: durable to {}", cluster, stored.instance, stored.durable.low);
+        for (const Stored::LedgerGap& gap : stored.ledger) {
+          world_.Log("{}: the ledger has {}..{} of {}", cluster, gap.seqs.first, gap.seqs.last, gap.instance);
+        }
+      }
+    }
     return {.seed = options_.seed,
             .log_hash = world_.log_hash(),
             .failures = failures_,
@@ -352,7 +432,7 @@ class Simulation {
   VmModel history_;
   std::vector<std::unique_ptr<SimHub>> hubs_;
   std::vector<std::unique_ptr<SimCollector>> collectors_;
-  bool is_healed_ = false;
+  bool is_healed_ = false, is_redis_whole_ = true;
   std::uint64_t faults_ = 0;
   std::vector<std::string> failures_;
 };
