@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kPoll{100};  // what others know and do not tell
 constexpr std::chrono::seconds kSlowPoll{1};     // while something of the cluster cannot be read, or the hub is away
+constexpr std::chrono::milliseconds kLeastApart{1};
+constexpr std::chrono::seconds kClockStep{1};  // a clock that is so far back was set
 constexpr std::chrono::nanoseconds kLongestSleep = std::chrono::seconds(10);
 
 }  // namespace
@@ -114,7 +116,11 @@ void Batcher::Collect(bool full) {
   model::Batch batch;
   batch.cluster = options_.cluster;
   batch.id = RandomUuid(random_);
+  // In history, which counts milliseconds, two batches of one moment would be one.
   batch.collected_at = clock_.Now();
+  const auto since = batch.collected_at - last_collected_at_;
+  if (since < kLeastApart && since > -kClockStep) batch.collected_at = last_collected_at_ + kLeastApart;
+  last_collected_at_ = batch.collected_at;
   const base::SteadyTime start = clock_.Steady();
   observe::Observation observation = ports_.observe(full);
   {

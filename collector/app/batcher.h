@@ -86,6 +86,7 @@ class Batcher {
   std::optional<base::SteadyTime> last_tick_;
   base::SteadyTime early_from_{};
   bool wants_full_ = true, has_news_ = false, was_current_ = true;
+  base::SystemTime last_collected_at_{};
   std::optional<base::SystemTime> last_whole_;  // collection of the last batch with nodes and counts
   std::optional<base::SystemTime> hole_from_;   // those after it had none since then
 

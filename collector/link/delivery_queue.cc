@@ -381,11 +381,11 @@ void DeliveryQueue::SetCredits(model::Credits credits) {
 }
 
 void DeliveryQueue::Disconnected() {
+  if (peer_.has_value() && !peer_->upstream) last_sent_ = std::max(last_sent_, last_offered_);
   peer_.reset();
   begun_.reset();
   wanted_.reset();
   is_state_lost_ = false;
-  last_sent_ = std::max(last_sent_, last_offered_);
   for (Entry& entry : entries_) {
     Settle(entry, State::kWaiting);
     entry.again = false;

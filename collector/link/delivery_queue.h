@@ -249,7 +249,8 @@ class DeliveryQueue {
   std::map<std::uint64_t, std::size_t> in_flight_;  // numbers to bytes
   std::size_t in_flight_bytes_ = 0, history_in_flight_ = 0, history_in_flight_bytes_ = 0;
   std::uint64_t history_from_ = 0;  // no history waits below
-  // What went to a hub that did not say yet what it is counts as sent once it did, or the stream is over.
+  // What went to a hub that never said what it is may have had a number that this hub knows already: it is offered, not
+  // sent. (If the hub took it, it comes again under another number, with the same times and values.)
   std::uint64_t last_sent_ = 0, last_offered_ = 0;
   base::SystemTime last_collected_at_{};  // of the newest
   std::optional<Peer> peer_;              // of this stream

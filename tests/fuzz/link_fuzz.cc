@@ -55,12 +55,14 @@ class Link : private link::HubTransport::Events {
         break;
       }
       case 7:
-        is_welcomed_ |= Say(wire::Encode(
-            model::Welcome{.durable = Position(in),
-                           .credits = {static_cast<std::uint32_t>(in.Byte()), std::uint64_t{in.Byte()} << 7},
-                           .capabilities = {true, true, true},
-                           .max_message_bytes = std::uint64_t{in.Byte()} << 5,
-                           .last_seq = is_honest_ ? last_sent_[instance_] : in.Byte() % 32u}));
+        if (Say(wire::Encode(
+                model::Welcome{.durable = Position(in),
+                               .credits = {static_cast<std::uint32_t>(in.Byte()), std::uint64_t{in.Byte()} << 7},
+                               .capabilities = {true, true, true},
+                               .max_message_bytes = std::uint64_t{in.Byte()} << 5,
+                               .last_seq = is_honest_ ? last_sent_[instance_] : in.Byte() % 32u}))) {
+          is_welcomed_ = is_told_ = true;
+        }
         break;
       case 8:
         Say(wire::Encode(model::DeliveryAck{.applied = {Range(in)},
@@ -88,7 +90,8 @@ class Link : private link::HubTransport::Events {
         }
         End(0);
         files_.Restart();
-        is_honest_ = (how & 2) == 0;
+        if ((how & 2) != 0 || (with_spool_ && !is_told_)) is_honest_ = false;
+        is_told_ = false;
         Start((how & 1) != 0);
         break;
       }
@@ -231,9 +234,8 @@ class Link : private link::HubTransport::Events {
       std::uint64_t& last = last_sent_[instance_];
       last = std::max(last, batch->seq);
       const auto [it, is_new] = ids_[instance_].try_emplace(batch->seq, batch->id);
-      // Before a hub told what it knows, a process that forgot numbers cannot know.
-      if (!is_welcomed_ && it->second != batch->id) is_honest_ = false;
-      Require(!is_honest_ || it->second == batch->id);
+      // Who forgot numbers cannot know before the hub told; what it offers then is no news to the hub.
+      Require(!is_welcomed_ || it->second == batch->id);
     }
   }
 
@@ -246,6 +248,9 @@ class Link : private link::HubTransport::Events {
   spool::FakeFileSystem files_{random_};
   link::ScriptedTransport transport_;
   bool with_spool_ = false;
+  // A hub told this process what it knows. One that forgot numbers, gave them again and ended before that leaves the
+  // next one no way to know.
+  bool is_told_ = false;
   bool is_welcomed_ = false;  // the hub of the stream told what it knows
   bool is_honest_ = true;     // the hub tells the last number that it knows
   std::uint64_t made_ = 0, made_before_ = 0, processes_ = 0;

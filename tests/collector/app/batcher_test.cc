@@ -275,6 +275,23 @@ TEST_CASE("nothing known is no batch") {
   CHECK(f.asked_full.size() == 3);
 }
 
+TEST_CASE("two batches of one moment have two times") {
+  Fixture f;
+  f.batcher.Step();
+  f.batcher.Connected();
+  f.clock.AdvanceBy(200us);
+  f.batcher.Step();
+  f.batcher.Connected();
+  f.batcher.Step();
+  REQUIRE(f.batches.size() == 3);
+  CHECK(f.batches[1].collected_at == f.batches[0].collected_at + 1ms);
+  CHECK(f.batches[2].collected_at == f.batches[0].collected_at + 2ms);
+  f.clock.SetSystem(f.clock.Now() - 1h);
+  f.batcher.Connected();
+  f.batcher.Step();
+  CHECK(f.batches[3].collected_at == f.clock.Now());
+}
+
 TEST_CASE("the first batch with nodes and counts after some without tells of the hole") {
   Fixture f;
   const auto read = [&](bool nodes, bool counts) {

@@ -1,8 +1,12 @@
 #include <algorithm>
 #include <set>
 
+#include <malloc.h>
+
 #include "collector/link/history_part.h"
+#include "collector/spool/posix_file_system.h"
 #include "tests/collector/link/spool_rig.h"
+#include "tests/support/process.h"
 
 namespace clusterpulse::link {
 namespace {
@@ -133,6 +137,34 @@ TEST_CASE("memory holds newest state; the backlog is on disk and drains from the
   rig.outbox->Durable({kBacklog, {}});
   CHECK(rig.outbox->stats().batches == 0);
   CHECK(rig.files.TotalBytes() < (std::uint64_t{1} << 20));
+}
+
+TEST_CASE("memory does not grow with the backlog, on a real disk") {
+  testing::TempDir dir;
+  base::SeededRandom random(1);
+  constexpr std::size_t kBacklog = 400, kPadding = 100'000;
+  const auto in_use = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
+  Outbox outbox({.max_batches = 10,
+                 .open_spool =
+                     [&] {
+                       return spool::Spool::Open({.dir = dir.File("spool")}, spool::PosixFileSystem(),
+                                                 base::SystemClock(), random, {});
+                     }},
+                "memory", base::SystemClock());
+  outbox.Add(NodeBatch("first", 1, kPadding), true);
+  const std::size_t before = in_use();
+  for (std::size_t i = 1; i < kBacklog; ++i) outbox.Add(NodeBatch("b", 1, kPadding), i % 10 == 0);
+  CHECK(outbox.stats().spooled == kBacklog);
+  CHECK(in_use() < before + kPadding * 20);  // of 40 MB
+  outbox.SetPeer(SpoolRig::kOurs);
+  std::size_t sent = 0;
+  while (const auto message = outbox.Next()) {
+    ++sent;
+    const std::uint64_t seq = ReadBatch(*message).seq;
+    outbox.Applied({{seq, seq}});
+  }
+  CHECK(sent == kBacklog);
+  CHECK(in_use() < before + kPadding * 20);
 }
 
 TEST_CASE("after a restart one fresh state goes first, then what is left, oldest first") {
@@ -349,6 +381,34 @@ TEST_CASE("numbers that the disk forgot are not given twice") {
   CHECK(rig.AddNodes() == 8);
   rig.Connect({7, {}}, 7);
   CHECK(rig.Send() == Sent{"8"});
+}
+
+TEST_CASE("what was offered to a hub that never said what it knows is not taken for sent") {
+  SpoolRig rig;
+  rig.Start();
+  for (int i = 0; i < 6; ++i) rig.AddNodes();
+  rig.Connect();
+  rig.Drain();
+  rig.outbox->Durable({6, {}});
+  rig.Restart();
+  rig.AddNodes(true);
+  rig.AddNodes(true);
+  // It may be one of ours that is slow.
+  rig.outbox->Disconnected();
+  rig.Describe();
+  rig.outbox->SetPeer({.upstream = true});
+  CHECK(rig.Send() == Sent{"8"});
+  SECTION("and the stream ended") { rig.Connect({11, {}}, 11); }
+  SECTION("and it says so now") {
+    rig.outbox->Welcomed(11);
+    rig.outbox->Durable({11, {}});
+    rig.outbox->SetPeer(SpoolRig::kOurs);
+  }
+  const std::vector<model::Batch> batches = rig.Drain();
+  CHECK(Seqs(batches) == std::vector<std::uint64_t>{13, 12});
+  CHECK(batches[0].id == "b8");
+  CHECK(batches[1].id == "b7");
+  CHECK(rig.outbox->stats().durable == 0);
 }
 
 TEST_CASE("a spool that cannot be opened at the start: memory only, and its numbers once it can") {
