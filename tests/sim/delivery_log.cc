@@ -49,7 +49,8 @@ void DeliveryLog::AddDurable(const std::string& instance, const model::DurablePo
   // Of two that were sent under one number the later one is meant: the first went with the memory it was in.
   model::SeqSet told;
   for (auto made = at.made.rbegin(); made != at.made.rend(); ++made) {
-    if (!made->was_sent || (made->seq > position.low && !model::Contains(position.ranges, made->seq))) continue;
+    if (!made->was_sent || made->is_gone || (made->seq > position.low && !model::Contains(position.ranges, made->seq)))
+      continue;
     if (told.Add(made->seq)) made->is_durable = true;
   }
   AddSeen(instance, position.ranges.empty() ? position.low : position.ranges.back().last);

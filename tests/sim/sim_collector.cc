@@ -73,7 +73,7 @@ struct SimCollector::Process final : link::HubTransport::Events {
     }
     world.Log("collector {} opens its spool {}: {} kept, {} gaps, next is {}, durable to {}", collector.index_,
               opened_instance, kept.seqs.size(), kept.gaps.size(), spool.next_seq(), spool.durable().low);
-    collector.on_spool_(opened_instance, kept);
+    collector.on_spool_(collector, opened_instance, kept);
     return opened;
   }
   // The numbers of a spool that was opened hold as soon as no stream knows others.
@@ -285,6 +285,7 @@ bool SimCollector::FlipBit() {
   const auto names = disk_.List(std::string(kSpoolDir));
   if (!names.ok() || names->empty()) return false;
   const std::string path = fmt::format("{}/{}", kSpoolDir, (*names)[world_.Below(names->size())]);
+  is_disk_harmed_ = true;
   std::string bytes = disk_.Content(path);
   if (bytes.empty()) return false;
   const std::uint64_t at = world_.Below(bytes.size());

@@ -29,7 +29,7 @@ class SimCollector {
     std::uint64_t spool_bytes = std::uint64_t{1} << 20, segment_bytes = std::uint64_t{16} << 10;
   };
   // What is found on the disk when it is opened: an account of the processes before.
-  using OnSpool = std::function<void(const std::string& instance, const Kept& kept)>;
+  using OnSpool = std::function<void(const SimCollector& collector, const std::string& instance, const Kept& kept)>;
   SimCollector(World& world, Network& network, DeliveryLog& log, std::size_t index, std::size_t hubs, Options options,
                OnSpool on_spool);
   ~SimCollector();
@@ -45,6 +45,9 @@ class SimCollector {
 
   HostClock& clock() { return clock_; }
   spool::FakeFileSystem& disk() { return disk_; }
+  // From here on the disk may lose what it was given; before, everything that was kept on it must be there.
+  void DiskIsHarmed() { is_disk_harmed_ = true; }
+  bool is_disk_harmed() const { return is_disk_harmed_; }
   // One bit of what is on its disk, when nobody has it open. False: there is none, or somebody has.
   bool FlipBit();
   const std::string& cluster() const { return cluster_; }
@@ -73,6 +76,7 @@ class SimCollector {
   const std::string cluster_;
   HostClock clock_;
   spool::FakeFileSystem disk_;
+  bool is_disk_harmed_ = false;
   std::optional<std::size_t> preferred_hub_;
   std::uint64_t processes_ = 0, made_ = 0;
   std::string fault_;

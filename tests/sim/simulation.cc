@@ -59,14 +59,15 @@ class Simulation {
                                    i));
     }
     for (std::size_t i = 0; i < shape_.collectors; ++i) {
-      collectors_.push_back(std::make_unique<SimCollector>(
-          world_, network_, log_, i, shape_.hubs,
-          SimCollector::Options{.interval = seconds(30),
-                                .max_batches = shape_.max_batches,
-                                .has_spool = shape_.has_spool,
-                                .spool_bytes = shape_.spool_bytes,
-                                .segment_bytes = shape_.spool_bytes / 8},
-          [this](const std::string& instance, const Kept& kept) { CheckDisk(instance, kept); }));
+      collectors_.push_back(
+          std::make_unique<SimCollector>(world_, network_, log_, i, shape_.hubs,
+                                         SimCollector::Options{.interval = seconds(30),
+                                                               .max_batches = shape_.max_batches,
+                                                               .has_spool = shape_.has_spool,
+                                                               .spool_bytes = shape_.spool_bytes,
+                                                               .segment_bytes = shape_.spool_bytes / 8},
+                                         [this](const SimCollector& collector, const std::string& instance,
+                                                const Kept& kept) { CheckDisk(collector, instance, kept); }));
       const std::string& cluster = collectors_.back()->cluster();
       clusters_.Put(cluster, {.uid = "uid-" + cluster, .config = {.interval = seconds(30), .hash = "h1"}});
       authenticator_.Put(cluster, "s3cret");
@@ -155,7 +156,7 @@ class Simulation {
           collector.KillInChange(1 + world_.Below(12));
         } else {
           Fault("a collector dies");
-          collector.Kill(world_.Chance(0.3));
+          collector.Kill(world_.Chance(0.5));
           if (world_.Chance(0.2)) collector.FlipBit();
         }
         return Later(seconds(40), minutes(4), [&collector] { collector.Start(); });
@@ -216,12 +217,14 @@ class Simulation {
       case 15: {
         SimCollector& collector = AnyCollector();
         Fault("a disk is full");
+        collector.DiskIsHarmed();
         collector.disk().SetCapacity(collector.disk().TotalBytes() + world_.Below(2000));
         return Later(seconds(5), minutes(6), [&collector] { collector.disk().SetCapacity(~std::uint64_t{0}); });
       }
       case 16: {
         SimCollector& collector = AnyCollector();
         Fault("a disk fails");
+        collector.DiskIsHarmed();
         const double share = world_.Chance(0.5) ? 1 : 0.2;
         collector.disk().SetFault([this, share](spool::FakeFileSystem::Call, const std::string&) {
           return world_.Chance(share) ? absl::UnavailableError("input/output error") : absl::OkStatus();
@@ -239,6 +242,7 @@ class Simulation {
       case 19: {
         Fault("the history store dies");
         history_.Kill();
+        if (world_.Chance(0.3)) FlapHistory(2 + world_.Below(4));
         return Later(milliseconds(50), world_.Chance(0.6) ? seconds(3) : minutes(3), [this] { history_.Start(); });
       }
       case 20: {
@@ -264,6 +268,18 @@ class Simulation {
         return Later(seconds(5), minutes(3), [&hub] { hub.SetHistorySlow(milliseconds(2)); });
       }
     }
+  }
+
+  // Starts and dies several times, within the second by which its starts are told apart.
+  void FlapHistory(std::uint64_t times) {
+    if (times == 0) return;
+    Later(milliseconds(20), milliseconds(400), [this, times] {
+      history_.Start();
+      Later(milliseconds(20), milliseconds(1200), [this, times] {
+        history_.Kill();
+        FlapHistory(times - 1);
+      });
+    });
   }
 
   void CutWays() {
@@ -355,7 +371,17 @@ class Simulation {
   }
 
   // What was made before is on the disk, or it is known what became of it.
-  void CheckDisk(const std::string& instance, const Kept& kept) {
+  void CheckDisk(const SimCollector& collector, const std::string& instance, const Kept& kept) {
+    const auto known = log_.instances().find(instance);
+    if (!collector.is_disk_harmed() && known != log_.instances().end()) {
+      for (const Made& made : known->second.made) {
+        const bool is_lost = !made.is_volatile && std::any_of(kept.gaps.begin(), kept.gaps.end(), [&](const auto& gap) {
+          return gap.cause == model::GapCause::kCollectorLost && gap.seqs.first <= made.seq &&
+                 made.seq <= gap.seqs.last;
+        });
+        if (is_lost) failures_.push_back(fmt::format("forgotten: a sound disk lost {} of {}", made.seq, instance));
+      }
+    }
     Contents contents = Account();
     contents.kept = {{instance, kept}};
     Note(Check(log_, contents, {.is_settled = false}));
