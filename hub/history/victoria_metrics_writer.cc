@@ -381,10 +381,11 @@ std::optional<std::uint64_t> VictoriaMetricsWriter::WaitForTurn() {
     if (MaySendLocked(now)) return watch_.continuity();
     if (now < watch_.send_from()) {
       changed_.WaitFor(mu_, watch_.send_from() - now);
-    } else {
-      changed_.NotifyAll();  // a look is due
-      changed_.Wait(mu_);
+      continue;
     }
+    // Said once: the senders would wake one another for as long as the look takes.
+    if (!std::exchange(look_asked_, true)) changed_.NotifyAll();
+    changed_.Wait(mu_);
   }
 }
 
@@ -458,12 +459,11 @@ void VictoriaMetricsWriter::Note(const Answer& answer) {
     base::MutexLock lock(mu_);
     switch (answer.kind) {
       case Kind::kAccepted:
+      case Kind::kRefused:  // one of many: the server took the empty body that came after it
         failing_since_.reset();
         if (std::exchange(warned_failing_, false)) line = Line::kWorks;
         status_ = absl::OkStatus();
-        break;
-      case Kind::kRefused:  // one of many; the server works
-        if (!std::exchange(warned_server_refused_, true)) line = Line::kRefused;
+        if (answer.kind == Kind::kRefused && !std::exchange(warned_server_refused_, true)) line = Line::kRefused;
         break;
       case Kind::kMisconfigured:
         if (status_.code() != absl::StatusCode::kFailedPrecondition) line = Line::kMisconfigured;
@@ -566,6 +566,7 @@ void VictoriaMetricsWriter::Watch() {
     base::MutexLock lock(mu_);
     watch_.On(look);
     look_ = look;
+    look_asked_ = false;
     changed_.NotifyAll();
   }
 }

@@ -181,6 +181,7 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
   DurabilityWatch watch_ ABSL_GUARDED_BY(mu_);
   std::optional<DurabilityWatch::Look> look_ ABSL_GUARDED_BY(mu_);  // the last
   base::SteadyTime look_after_ ABSL_GUARDED_BY(mu_){};              // nothing is sent without a look since
+  bool look_asked_ ABSL_GUARDED_BY(mu_) = false;                    // by a sender that waits for one
   base::SteadyTime last_accepted_ ABSL_GUARDED_BY(mu_){};
   absl::Status status_ ABSL_GUARDED_BY(mu_);
   std::optional<base::SteadyTime> failing_since_ ABSL_GUARDED_BY(mu_);

@@ -235,6 +235,21 @@ TEST_CASE("only the batch that a server can never take is refused") {
   CHECK(rig.writer->HasRoom());
 }
 
+TEST_CASE("a server that failed and then refuses a batch works") {
+  Rig rig;
+  std::atomic<int> posts = 0;
+  rig.vm.SetScript([&](const FakeVm::Import& import) {
+    if (posts++ == 0) return FakeVm::Reply{.code = 503, .body = "busy"};
+    return FakeVm::Reply{.code = import.lines.empty() ? 204 : 400, .body = "no"};
+  });
+  rig.Start();
+  const auto ticket = rig.writer->Write(SmallBatch("c", kMoment));
+  REQUIRE(Reaches(*ticket, State::kRefused));
+  CHECK(rig.writer->Status().ok());
+  CHECK(rig.writer->HasRoom());
+  CHECK(rig.Metric("clusterpulse_hub_history_up") == 1);
+}
+
 TEST_CASE("a server that refuses everything refuses no batch") {
   Rig rig;
   std::atomic<bool> is_right = false;
