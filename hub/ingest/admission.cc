@@ -199,13 +199,12 @@ class Admitter {
     const absl::StatusOr<Position> position = services_.data.ReadPosition(registration_.cluster);
     if (!position.ok()) return StoreFailed(position.status());
     if (position->epoch != presence.epoch) return Superseded();
+    if (position->instance != out.instance) RETURN_IF_ERROR(NoteLost(*position, *out.writer));
     if (!presence.upstream) {
       model::SeqSet durable;
       if (position->instance == out.instance) {
         out.state_seq = position->state_seq;
         durable = model::SeqSet(position->durable.position);
-      } else {
-        RETURN_IF_ERROR(NoteLost(*position, *out.writer));
       }
       // What it was once told is gone from its spool, whatever the store remembers.
       durable.AddUpTo(registration_.durable_low);
@@ -216,15 +215,18 @@ class Admitter {
   }
 
   // Another instance takes the place of one whose batches are not all durable: nobody will send those any more, nor
-  // what it made while it had no stream.
+  // what it made while it had no stream. (A collector of upstream's is another one with each stream, and is known to
+  // send nothing of before; the session says so.)
   absl::Status NoteLost(const Position& position, ClusterWriter& writer) {
-    if (!before_.has_value() || before_->upstream || before_->instance == registration_.instance) {
+    const bool is_upstream = !registration_.capabilities.delivery;
+    if (!before_.has_value() || (before_->upstream && is_upstream) ||
+        (!is_upstream && before_->instance == registration_.instance)) {
       return absl::OkStatus();
     }
     const base::SystemTime now = services_.clock.Now();
     GapNews news{.instance = before_->instance, .link = store::GapLedger::LinkEnd::kLost, .at = now};
     // The position may be of the puller's writes.
-    if (before_->instance == position.instance) news.gaps = LostOf(position, now);
+    if (!before_->upstream && before_->instance == position.instance) news.gaps = LostOf(position, now);
     const absl::StatusOr<store::ApplyResult> written = writer.PutGaps(news);
     if (!written.ok()) return StoreFailed(written.status());
     return *written == store::ApplyResult::kFenced ? Superseded() : absl::OkStatus();

@@ -200,6 +200,8 @@ std::optional<std::string> Receipts::NextMessage(base::SteadyTime now) {
     return TakeAck();
   }
   if (!may_replay(now)) return std::nullopt;
+  // Ranges are lost, and joined, as wholes: what of them is durable is not kept any more where it would be asked for.
+  for (const model::SeqRange& durable : durable_.Ranges()) replay_.Settled(durable);
   const std::optional<model::SeqRange> range = replay_.Next(credits_.batches, now);
   if (!range.has_value()) return std::nullopt;
   metrics_.replays.Add();

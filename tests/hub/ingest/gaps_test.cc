@@ -182,6 +182,35 @@ TEST_CASE("an instance that takes another's place tells what that one lost") {
   CHECK(hub.State().gaps.Summary().count == 3);
 }
 
+TEST_CASE("a collector of another kind in the place of one that was lost") {
+  TestHub hub;
+  hub.data.SetDurableAfter(2s);
+  SECTION("ours after upstream's: what that one did not make does not come") {
+    TestStream& stream = hub.ConnectUpstream();
+    hub.Send(stream, Collected(1));
+    hub.Gone(stream);
+    hub.data.OpenLink(kCluster, At(1));
+    hub.ConnectDelivery("inst-a");
+    hub.Run();
+    CHECK(hub.State().gaps.open_link() == nullptr);
+    REQUIRE(Gaps(hub).size() == 1);
+    CHECK(Gaps(hub)[0].cause == GapCause::kLinkDown);
+    CHECK(Gaps(hub)[0].from == At(1));
+    CHECK(Gaps(hub)[0].to == hub.clock.Now());
+  }
+  SECTION("upstream's after ours: what that one kept does not come") {
+    TestStream& stream = hub.ConnectDelivery("inst-a");
+    hub.Send(stream, Collected(1));
+    hub.Pass(12s);
+    hub.Send(stream, Collected(2));
+    hub.Gone(stream);
+    hub.ConnectUpstream();
+    REQUIRE(Gaps(hub).size() == 1);
+    CHECK(Gaps(hub)[0].cause == GapCause::kCollectorLost);
+    CHECK(Gaps(hub)[0].seqs == model::SeqRange{2, 2});
+  }
+}
+
 TEST_CASE("an instance that lost nothing leaves no hole") {
   TestHub hub;
   TestStream& stream = hub.ConnectDelivery("inst-a");

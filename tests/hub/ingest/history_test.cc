@@ -193,6 +193,24 @@ TEST_CASE("what was accepted by a history store that was lost is asked for again
   CHECK(hub.history.stored().size() == 3);
 }
 
+TEST_CASE("what is durable is not asked for beside what was lost with it") {
+  HistoryHub hub;
+  hub.history.SetDurableAfter(10s);
+  TestStream& stream = hub.ConnectDelivery();
+  hub.Send(stream, Sampled(1));
+  hub.Send(stream, Sampled(2));
+  hub.Pass(9s);
+  // They come twice, and wait as one with the next.
+  hub.Send(stream, SampledHistory(1));
+  hub.Send(stream, SampledHistory(2));
+  hub.Send(stream, Sampled(3));
+  hub.Pass(3s);
+  CHECK(Take(stream).durable.low == 2);
+  hub.history.Crash();
+  hub.Pass(10s);
+  CHECK(stream.Take<model::Replay>() == std::vector<model::Replay>{{"inst-a", {3, 3}}});
+}
+
 TEST_CASE("a batch that comes again while its first samples wait") {
   HistoryHub hub;
   hub.history.SetMode(Mode::kHang);
