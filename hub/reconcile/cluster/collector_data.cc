@@ -128,10 +128,10 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
       snapshot = &completed;
     }
     std::optional<store::GapLedger> ledger;
-    std::vector<model::GapCause> told;
+    Recorded recorded;
     if (!batch.gaps.empty()) {
       ASSIGN_OR_RETURN(ledger, deps().clusters.ReadGaps(cluster_));
-      told = Record(position.instance, batch.gaps, *ledger);
+      recorded = Record(position.instance, batch.gaps, *ledger);
     }
     const std::chrono::seconds operator_interval = std::max(record.interval, parent_.options_.operator_interval);
     const store::CollectorState::Batch write{
@@ -142,13 +142,13 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
         EventsOf(judged, connection),
         !record_.has_value() || ShowsChange(*record_, record) || judged.health_changed || MayBeGivenUp(),
         data_at,
-        told.empty() ? nullptr : &*ledger};
+        recorded.changed ? &*ledger : nullptr};
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.Apply(position, write));
     if (result == ApplyResult::kApplied) {
       record_ = record;
       health_ = record.health;
       spoke_at_ = deps().clock.Steady();
-      Count(told);
+      Count(recorded);
     }
     return result;
   }
@@ -160,11 +160,11 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   absl::StatusOr<ApplyResult> PutGaps(const ingest::GapNews& news) override {
     // Under our epoch nobody else changes it, but for a leader who believes that the stream is lost.
     ASSIGN_OR_RETURN(store::GapLedger ledger, deps().clusters.ReadGaps(cluster_));
-    const std::vector<model::GapCause> told = Record(news.instance, news.gaps, ledger);
+    const Recorded recorded = Record(news.instance, news.gaps, ledger);
     const bool ends = news.link.has_value() && ledger.EndLink(*news.link, news.at);
-    if (told.empty() && !ends) return ApplyResult::kApplied;
+    if (!recorded.changed && !ends) return ApplyResult::kApplied;
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.PutGaps(cluster_, epoch_, ledger));
-    if (result == ApplyResult::kApplied) Count(told);
+    if (result == ApplyResult::kApplied) Count(recorded);
     return result;
   }
 
@@ -181,17 +181,21 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
  private:
   const Dependencies& deps() const { return parent_.deps_; }
 
-  // The causes of those that were new.
-  static std::vector<model::GapCause> Record(const std::string& instance, const std::vector<model::Gap>& gaps,
-                                             store::GapLedger& ledger) {
-    std::vector<model::GapCause> told;
+  struct Recorded {
+    bool changed = false;                 // the ledger
+    std::vector<model::GapCause> causes;  // of the holes that are new, and not only longer than before
+  };
+  static Recorded Record(const std::string& instance, const std::vector<model::Gap>& gaps, store::GapLedger& ledger) {
+    Recorded recorded;
     for (const model::Gap& gap : gaps) {
-      if (ledger.Record(instance, gap)) told.push_back(gap.cause);
+      const std::uint64_t holes = ledger.total();
+      recorded.changed |= ledger.Record(instance, gap);
+      if (ledger.total() > holes) recorded.causes.push_back(gap.cause);
     }
-    return told;
+    return recorded;
   }
-  void Count(const std::vector<model::GapCause>& told) const {
-    for (const model::GapCause cause : told) parent_.gaps_.Add(cause);
+  void Count(const Recorded& recorded) const {
+    for (const model::GapCause cause : recorded.causes) parent_.gaps_.Add(cause);
   }
 
   std::chrono::seconds Interval() const {

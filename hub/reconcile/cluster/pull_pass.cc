@@ -217,9 +217,10 @@ void ClusterReconciler::WriteSamples(Pass& pass) {
   // The snapshot of a large cluster is not copied.
   model::Batch batch;
   batch.cluster = pass.name();
+  batch.seq = ++samples.count;  // a list that was not read, or failed, is not an empty one
   batch.collected_at = pass.now;
   batch.snapshot = std::move(pass.pull.snapshot);
-  samples.waits.Add(++samples.count, std::min(samples.last.value_or(pass.now), pass.now), pass.now,
+  samples.waits.Add(batch.seq, std::min(samples.last.value_or(pass.now), pass.now), pass.now,
                     deps_.history->Write(batch), deps_.clock.Steady());
   pass.pull.snapshot = std::move(batch.snapshot);
   samples.last = pass.now;
@@ -243,13 +244,15 @@ void ClusterReconciler::FindGaps(Pass& pass) {
           .cause = is_refused ? model::GapCause::kRejected : model::GapCause::kStoreDown});
   }
   // In a collector's place the hub reads by the way: what is missing is the collector's.
-  if (pass.is_push || !pass.attempted) return;
+  if (pass.is_push || (!pass.attempted && !pass.failure.has_value())) return;
   const base::SystemTime since = samples.last.value_or(pass.cluster.last_sync.value_or(pass.now));
   const std::optional<model::GapCause> before = samples.failing;
   samples.failing.reset();
   if (pass.failure.has_value()) {
-    samples.failing =
-        pass.pull.failed_at == Step::kReadNodes ? model::GapCause::kListFailed : model::GapCause::kLinkDown;
+    const bool listed = pass.attempted && pass.pull.failed_at == Step::kReadNodes;
+    samples.failing = listed ? model::GapCause::kListFailed : model::GapCause::kLinkDown;
+    // A pass without a call says nothing new about why.
+    if (!pass.attempted && before.has_value()) samples.failing = before;
     samples.last = pass.now;
   }
   std::optional<model::GapCause> cause = samples.failing.has_value() ? samples.failing : before;
@@ -268,9 +271,9 @@ absl::StatusOr<std::vector<store::Write>> ClusterReconciler::GapWrites(Pass& pas
   ASSIGN_OR_RETURN(store::GapLedger ledger, deps_.store.ReadGaps(pass.name()));
   bool changed = false;
   for (const model::Gap& gap : samples.gaps) {
-    if (!ledger.Record({}, gap)) continue;
-    told.push_back(gap.cause);
-    changed = true;
+    const std::uint64_t holes = ledger.total();
+    changed |= ledger.Record({}, gap);
+    if (ledger.total() > holes) told.push_back(gap.cause);  // and not only longer than before
   }
   if (samples.link_ended) changed |= ledger.EndLink(store::GapLedger::LinkEnd::kLost, pass.now);
   if (opens_link && OpenLink(pass, ledger)) {

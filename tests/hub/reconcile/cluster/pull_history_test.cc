@@ -37,6 +37,8 @@ TEST_CASE("each pass writes what it read, stamped with when it was read") {
   CHECK(f.history.written()[0].cluster == "a");
   CHECK(f.history.written()[0].collected_at == first);
   CHECK(f.history.written()[2].collected_at == first + 60s);
+  // Numbered, so that a list that a pass does not read is none that is empty (series.h).
+  for (std::uint64_t i = 0; i < 3; ++i) CHECK(f.history.written()[i].seq == i + 1);
   CHECK(f.history.written()[0].snapshot.nodes->size() == 2);
   CHECK(f.history.written()[0].snapshot.counts->nodes == 2);
   CHECK(f.Status("a")["nodes"].IntOr() == 2);  // it is still there for the status
@@ -126,6 +128,7 @@ TEST_CASE("a cluster that cannot be read is a hole until it can") {
     CHECK(f.Gaps()[0].cause == c.cause);
     CHECK(f.Gaps()[0].from == last);
     CHECK(f.Gaps()[0].to == failed);
+    CHECK(f.Counted(c.cause) == 1);  // however long it lasts
     f.Mend("a");
     f.clock.AdvanceBy(60s);  // the breaker lets it through
     f.Pass(1);
@@ -136,6 +139,23 @@ TEST_CASE("a cluster that cannot be read is a hole until it can") {
     REQUIRE(f.Gaps().size() == 1);
     CHECK(f.Gaps()[0].to == read);
   }
+}
+
+TEST_CASE("a cluster that cannot even be called is a hole") {
+  HistoryFleet f;
+  f.Pass(2);
+  const base::SystemTime last = f.clock.Now() - 30s;
+  REQUIRE(f.hub.store().Delete(kube::kSecrets, {"hub", "a-creds"}).ok());
+  f.Pass(4);
+  CHECK(f.Phase("a") == "Error");
+  f.CreateSecret("a-creds", "a-token");
+  f.Pass(2);
+  CHECK(f.Phase("a") == "Connected");
+  REQUIRE(f.Gaps().size() == 1);
+  CHECK(f.Gaps()[0].cause == model::GapCause::kLinkDown);
+  CHECK(f.Gaps()[0].from == last);
+  CHECK(f.Gaps()[0].to == f.clock.Now() - 60s);
+  CHECK(f.Counted(model::GapCause::kLinkDown) == 1);
 }
 
 TEST_CASE("while no hub ran nobody read the cluster") {
