@@ -1,5 +1,6 @@
 #include "collector/app/command_line.h"
 
+#include <chrono>
 #include <utility>
 
 #include "collector/app/app.h"
@@ -70,7 +71,7 @@ int InspectSpool(std::span<const std::string> args, Process& process) {
   if (!is_right || dir.empty() || (output != "text" && output != "json")) {
     return Fail(process, base::InvalidArgument("{}", kUsage), kRefused);
   }
-  const auto inspection = spool::Inspect(spool::PosixFileSystem(), dir);
+  const auto inspection = spool::Inspect(spool::PosixFileSystem(), dir, std::chrono::milliseconds(50));
   if (!inspection.ok()) return Fail(process, inspection.status(), kRefused);
   process.out << (output == "json" ? spool::ToJson(*inspection) : spool::ToText(*inspection)) << std::flush;
   return inspection->is_clean() ? 0 : kFailed;

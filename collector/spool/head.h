@@ -38,7 +38,7 @@ struct Head {
 // synced Write, and never all of it. Not thread-safe.
 class HeadFile {
  public:
-  static constexpr std::uint64_t kBytes = 2 * 4096;
+  static constexpr std::uint64_t kBytes = std::uint64_t{2} * 4096;
 
   // Opens the file, or makes it. `files` is borrowed.
   static absl::StatusOr<std::unique_ptr<HeadFile>> Open(FileSystem& files, const std::string& dir);

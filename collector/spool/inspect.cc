@@ -10,13 +10,14 @@
 #include "collector/spool/gap_list.h"
 #include "common/base/printable.h"
 #include "common/base/status.h"
+#include "common/base/stop_signal.h"
 #include "common/base/time_format.h"
 #include "common/json/writer.h"
 
 namespace clusterpulse::spool {
 namespace {
 
-// While a collector writes, a look may fall between two of its steps; three in a row hardly.
+// While a collector writes, a look may fall between two of its steps; three in a row do not.
 constexpr int kLooks = 3;
 constexpr std::size_t kMostName = 256;
 
@@ -140,9 +141,11 @@ void Write(json::Writer& w, json::Name key, const std::optional<base::SystemTime
 
 }  // namespace
 
-absl::StatusOr<Inspection> Inspect(FileSystem& files, const std::string& dir) {
+absl::StatusOr<Inspection> Inspect(FileSystem& files, const std::string& dir, std::chrono::milliseconds pause) {
+  base::StopSignal nobody;
   absl::StatusOr<Inspection> inspection = Inspector(files, dir).Run();
   for (int look = 1; look < kLooks && inspection.ok() && !inspection->is_clean(); ++look) {
+    (void)nobody.WaitFor(pause);
     inspection = Inspector(files, dir).Run();
   }
   return inspection;

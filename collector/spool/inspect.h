@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -44,9 +45,10 @@ struct Inspection {
   bool is_clean() const { return damage.empty() && missing.empty(); }
 };
 
-// Reads only, and takes no lock: a collector may use the directory meanwhile. What looks broken is looked at again, for
-// it may just have been written. Errors: the directory or a file in it cannot be read.
-absl::StatusOr<Inspection> Inspect(FileSystem& files, const std::string& dir);
+// Reads only, and takes no lock: a collector may use the directory meanwhile. What looks broken is looked at twice
+// more, each time after a `pause`, for it may just be being written. Errors: the directory or a file in it cannot be
+// read.
+absl::StatusOr<Inspection> Inspect(FileSystem& files, const std::string& dir, std::chrono::milliseconds pause = {});
 
 // For people, with a line for each thing; and one JSON object.
 std::string ToText(const Inspection& inspection);

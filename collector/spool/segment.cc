@@ -92,6 +92,8 @@ class Window {
     }
     return std::string_view(bytes_).substr(offset - begin_, size);
   }
+  // What was read is read anew.
+  void Forget() { bytes_.clear(); }
   // Of the last call.
   bool unreadable() const { return unreadable_; }
 
@@ -116,24 +118,21 @@ class Reader {
       return std::move(segment_);
     }
     std::uint64_t at = kRecordsBegin;
-    while (at + kRecordHeaderBytes <= segment_.size) {
-      auto header = HeaderAt(at);
-      if (!header) {
-        const auto next = FindRecord(at + 8);
-        if (!next) break;
-        Broken(at, *next - at, "no record can be read here");
-        at = *next;
-        continue;
-      }
-      at = Take(*header);
+    std::optional<Damage> tail;
+    for (;;) {
+      at = TakeRecords(at);
+      segment_.end = std::min(at, segment_.size);
+      tail = FindTail();
+      // Whoever writes to the file may have come to the next record meanwhile.
+      window_.Forget();
+      if (!tail || !HeaderAt(at)) break;
     }
-    segment_.end = std::min(at, segment_.size);
+    if (tail) segment_.damage.push_back(*std::move(tail));
     if (verify_ == Verify::kLast && last_ && !segment_.records.empty() && !IsWhole(*last_)) {
       segment_.broken.push_back(segment_.records.back());
       segment_.records.pop_back();
       BrokenPayload(*last_);
     }
-    CheckTail();
     std::sort(segment_.damage.begin(), segment_.damage.end(),
               [](const Damage& a, const Damage& b) { return a.offset < b.offset; });
     return std::move(segment_);
@@ -142,6 +141,21 @@ class Reader {
  private:
   void Broken(std::uint64_t offset, std::uint64_t bytes, std::string what) {
     segment_.damage.push_back({offset, bytes, std::move(what)});
+  }
+
+  // From `at` on; returns where the next one would be.
+  std::uint64_t TakeRecords(std::uint64_t at) {
+    while (at + kRecordHeaderBytes <= segment_.size) {
+      if (const auto header = HeaderAt(at)) {
+        at = Take(*header);
+        continue;
+      }
+      const auto next = FindRecord(at + 8);
+      if (!next) break;
+      Broken(at, *next - at, "no record can be read here");
+      at = *next;
+    }
+    return at;
   }
 
   void BrokenPayload(const RecordHeader& header) {
@@ -217,8 +231,8 @@ class Reader {
     return std::nullopt;
   }
 
-  // Behind the last record there should be nothing but zeros.
-  void CheckTail() {
+  // Behind the last record there should be nothing but zeros: what else is there.
+  std::optional<Damage> FindTail() {
     std::uint64_t first = segment_.size, last = 0;
     std::size_t in_first_header = 0;
     for (std::uint64_t at = segment_.end; at < segment_.size;) {
@@ -239,11 +253,12 @@ class Reader {
       }
       at += bytes.size();
     }
-    if (first >= last) return;
-    Broken(first, last - first, "this is neither a record nor zeros");
+    segment_.has_tail = false;
+    if (first >= last) return std::nullopt;
     // A header has its marker and two checksums: of one that is there in part, more than a few bytes are not zero. A
     // bit that tipped over in unused space is no record.
     segment_.has_tail = in_first_header >= 8;
+    return Damage{first, last - first, "this is neither a record nor zeros"};
   }
 
   Window window_, scan_;

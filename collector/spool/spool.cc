@@ -410,7 +410,7 @@ absl::Status Spool::State::RemoveSegment(Segments::iterator segment) {
   if (gaps_in_ == index && !gaps_.all().empty()) gaps_changed_ = true;
   FlushGaps();
   base::FailPoint("spool.deleting");
-  const absl::Status removed = files_.Remove(PathOf(index));
+  absl::Status removed = files_.Remove(PathOf(index));
   if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
   base::FailPoint("spool.deleted");
   if (gaps_in_ == index) gaps_in_ = std::nullopt;
