@@ -45,7 +45,8 @@ model::Batch HistoryPart(const model::Batch& batch) {
   const model::ClusterSnapshot& from = batch.snapshot;
   model::ClusterSnapshot& to = out.snapshot;
   to.counts = from.counts;
-  if (from.namespaces.has_value() && to.counts.has_value()) {
+  // A cluster without any does not exist, and the wire has no word for it.
+  if (from.namespaces.has_value() && !from.namespaces->empty() && to.counts.has_value()) {
     to.counts->namespaces = static_cast<std::int32_t>(from.namespaces->size());
   }
   if (from.nodes.has_value()) {

@@ -1,5 +1,6 @@
 #include "collector/link/link_machine.h"
 
+#include "collector/spool/testing/fake_file_system.h"
 #include "tests/collector/link/link_rig.h"
 
 namespace clusterpulse::link {
@@ -728,6 +729,91 @@ TEST_CASE("a hub of ours is told that the collector ends, and has a second to en
   }
   CHECK(rig.state() == LinkState::kStopped);
   CHECK(rig.machine.status().last_error.ok());
+}
+
+// A spool on a disk in memory, for a rig that is made after it.
+struct SpoolOfRig {
+  base::SeededRandom random{1};
+  spool::FakeFileSystem files{random};
+  base::ManualClock clock;
+  bool is_away = false;
+  Outbox::Options Options() {
+    return {.max_batches = 3, .open_spool = [this]() -> absl::StatusOr<std::unique_ptr<spool::Spool>> {
+              if (is_away) return absl::UnavailableError("EIO");
+              return spool::Spool::Open({.dir = "/spool"}, files, clock, random, {});
+            }};
+  }
+};
+
+TEST_CASE("stopping with a backlog on disk waits for state alone") {
+  SpoolOfRig disk;
+  LinkRig rig(LinkRig::DefaultOptions(), disk.Options());
+  for (int i = 0; i < 30; ++i) rig.Add();
+  rig.ConnectOurs();
+  CHECK(rig.Take(2) == Texts{"31", "h1"});
+  rig.machine.Stop(6s);
+  rig.Step();
+  CHECK(rig.Take() == Texts{"h2"});  // was being written
+  CHECK(rig.state() == LinkState::kStreaming);
+  rig.Say(model::DeliveryAck{.applied = {{1, 2}, {31, 31}}});
+  CHECK(rig.state() == LinkState::kLeaving);
+  CHECK(rig.outbox.stats().spooled == 31);
+}
+
+TEST_CASE("what is lost goes with registration and heartbeats until the hub knows") {
+  LinkRig rig(LinkRig::DefaultOptions(), {.max_batches = 2});
+  rig.adds_full = false;
+  for (int i = 0; i < 5; ++i) rig.Add();
+  const auto numbers = [](const std::vector<model::Gap>& gaps) {
+    std::vector<model::SeqRange> out;
+    for (const model::Gap& gap : gaps) out.push_back(gap.seqs);
+    return out;
+  };
+  const auto last_heartbeat = [&] {
+    rig.AdvanceBy(30s);
+    rig.Take();
+    const auto decoded = wire::DecodeFromCollector(rig.transport.written.back());
+    REQUIRE(decoded.ok());
+    REQUIRE(std::holds_alternative<model::Heartbeat>(*decoded));
+    return std::get<model::Heartbeat>(*decoded);
+  };
+  const std::vector<model::SeqRange> lost = {{1, 3}};
+  rig.ConnectOurs();
+  CHECK(numbers(rig.LastRegistration().gaps) == lost);
+  rig.AdvanceBy(2s);
+  CHECK(rig.Take() == Texts{"5", "h4"});
+  CHECK(numbers(last_heartbeat().gaps) == lost);
+  rig.Say(model::DeliveryAck{.applied = {{4, 5}}, .durable = {0, {{4, 5}}}});
+  CHECK(numbers(last_heartbeat().gaps) == lost);
+  rig.Say(model::DeliveryAck{.durable = {5, {}}});
+  CHECK(last_heartbeat().gaps.empty());
+  rig.Close();
+  rig.Register();
+  CHECK(rig.LastRegistration().gaps.empty());
+  CHECK(rig.LastRegistration().durable_low == 5);
+}
+
+TEST_CASE("a spool that can be opened only later ends the stream once nothing waits for the hub") {
+  SpoolOfRig disk;
+  disk.is_away = true;
+  LinkRig rig(LinkRig::DefaultOptions(), disk.Options());
+  rig.ConnectOurs();
+  CHECK(rig.LastRegistration().instance == "instance-1");
+  CHECK(rig.Take() == Texts{"1"});
+  disk.is_away = false;
+  rig.clock.AdvanceBy(5s);
+  rig.Add();
+  rig.Step();
+  CHECK(rig.Take() == Texts{"2"});
+  CHECK_FALSE(rig.transport.is_cancelled);
+  rig.Say(model::DeliveryAck{.applied = {{1, 2}}, .durable = {2, {}}});
+  CHECK(rig.transport.is_cancelled);
+  rig.Close(absl::CancelledError("cancelled"));
+  CHECK(rig.state() == LinkState::kBackingOff);
+  rig.ConnectOurs();
+  CHECK(rig.LastRegistration().instance != "instance-1");
+  CHECK(rig.Take() == Texts{"1"});
+  CHECK(rig.outbox.stats().spooled == 1);
 }
 
 TEST_CASE("a hub that did not list the delivery is left without a word") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "collector/link/history_part.h"
 #include "common/wire/batch_codec.h"
 #include "tests/collector/link/sample.h"
 #include "tests/common/wire/sample_batch.h"
@@ -77,6 +78,9 @@ model::Batch RandomBatch(base::Random& random) {
       s.cluster_operators->push_back(model::ClusterOperator{.name = "co" + std::to_string(i), .message = text()});
     }
   }
+  if (upto(3) == 0) {
+    batch.gaps.push_back({{}, batch.collected_at - std::chrono::hours(1), batch.collected_at});
+  }
   for (std::size_t i = 0, n = upto(3); i < n; ++i) {
     batch.sources.push_back(SampleSource("source-" + std::to_string(i), upto(40), upto(100)));
   }
@@ -90,11 +94,11 @@ TEST_CASE("pieces and parts joined are the batch, whatever it holds") {
     const model::Batch batch = RandomBatch(random);
     const std::size_t max_message = 300 + random.Next() % 4000;
     CAPTURE(round, max_message);
-    const std::vector<Piece> pieces = Split(batch, max_message);
+    const std::vector<Piece> pieces = Split(batch, max_message, /*with_history=*/true);
     REQUIRE(!pieces.empty());
     split += pieces.size() > 1 ? 1 : 0;
 
-    model::Batch whole;
+    model::Batch whole, history;
     std::vector<std::string> scopes;
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       const Piece& piece = pieces[i];
@@ -110,18 +114,33 @@ TEST_CASE("pieces and parts joined are the batch, whatever it holds") {
       CHECK(piece.bytes == bytes);
       CHECK(piece.is_source == (piece.scopes.size() == 1 && piece.scopes.front().rfind("source:", 0) == 0));
       scopes.insert(scopes.end(), piece.scopes.begin(), piece.scopes.end());
+      const auto history_piece = HistoryPiece(piece.history, max_message);
+      REQUIRE(history_piece.ok());
+      const std::vector<model::Batch> history_parts = ReadParts(*history_piece);
+      for (std::size_t part = 0; part < parts.size(); ++part) {
+        if (i + part > 0) CHECK(parts[part].gaps.empty());
+      }
       if (i == 0) {
         whole = Joined(parts);
+        history = Joined(history_parts);
       } else {
         JoinInto(whole, Joined(parts));
+        JoinInto(history, Joined(history_parts));
       }
     }
     CHECK(whole == batch);
+    CHECK(history == HistoryPart(batch));
     std::sort(scopes.begin(), scopes.end());
     CHECK(std::adjacent_find(scopes.begin(), scopes.end()) == scopes.end());
   }
   CHECK(in_parts > 100);
   CHECK(split > 100);
+}
+
+TEST_CASE("what is no history part is told from one") {
+  CHECK(HistoryPiece(std::string(2000, 'x'), 1000).status().code() == absl::StatusCode::kDataLoss);
+  CHECK(HistoryPiece(wire::Encode(model::Heartbeat{.degraded = std::string(2000, 'x')}), 1000).status().code() ==
+        absl::StatusCode::kDataLoss);
 }
 
 TEST_CASE("a batch that fits stays whole") {
