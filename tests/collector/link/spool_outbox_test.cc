@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <set>
+#include <thread>
 
 #include <malloc.h>
 
@@ -617,6 +618,41 @@ TEST_CASE("a disk that cannot be read for now is asked again a little later") {
   rig.clock.AdvanceBy(DeliveryQueue::kDiskPause);
   CHECK(rig.Send() == Sent{"h1", "h2"});
   CHECK(rig.Gaps().empty());
+}
+
+TEST_CASE("batches may be written while others are read, sent and acknowledged") {
+  SpoolRig rig;
+  rig.options.max_batches = 1000;
+  rig.Start();
+  rig.Connect();
+  constexpr std::uint64_t kBatches = 300;
+  Outbox& outbox = *rig.outbox;
+  std::jthread owner([&] {
+    for (std::uint64_t i = 0; i < kBatches; ++i) outbox.Add(NodeBatch("b"), i % 3 == 0);
+  });
+  std::jthread reader([&] {
+    for (int i = 0; i < 50; ++i) rig.registry.Render();
+  });
+  std::uint64_t broken = 0;
+  while (outbox.stats().last_seq < kBatches || outbox.stats().batches > 0) {
+    const auto message = outbox.Next();
+    if (!message.has_value()) continue;
+    const auto decoded = wire::DecodeFromCollector(*message);
+    const auto* const batch = decoded.ok() ? std::get_if<model::Batch>(&*decoded) : nullptr;
+    if (batch == nullptr) {
+      ++broken;
+      break;
+    }
+    outbox.Applied({{batch->seq, batch->seq}});
+    outbox.Durable({0, {{batch->seq, batch->seq}}});
+  }
+  owner.join();
+  reader.join();
+  CHECK(broken == 0);
+  CHECK(outbox.stats().durable == kBatches);
+  CHECK(outbox.gaps().empty());
+  rig.Restart();
+  CHECK(rig.outbox->stats().batches == 0);
 }
 
 // Processes that end at any moment, disks that fail and lose power, a hub that dies: at the end each number that was
