@@ -164,7 +164,10 @@ class Checker {
         // What a collector that is gone wanted to tell may never have arrived.
         if (kept == contents_.kept.end() && gap.seqs.last > instance.seen) continue;
         for (std::uint64_t seq = gap.seqs.first; seq > 0 && seq <= gap.seqs.last; ++seq) {
-          if (Covers(ledger, seq) || instance.durable.Contains(seq)) continue;
+          const bool is_there = std::any_of(instance.made.begin(), instance.made.end(), [&](const Made& made) {
+            return made.seq == seq && IsStored(instance.cluster, made);
+          });
+          if (Covers(ledger, seq) || instance.durable.Contains(seq) || is_there) continue;
           Add(Breach::kHiddenGap, about, fmt::format("{} is lost, and the ledger does not say so", seq));
         }
       }

@@ -100,7 +100,7 @@ struct SimCollector::Process final : link::HubTransport::Events {
   }
 
   observe::Observation Observe(bool) {
-    const double value = static_cast<double>(++collector.made_);
+    const double value = static_cast<double>(collector.options_.first_value + collector.made_++);
     observe::Observation observation;
     observation.is_complete = true;
     observation.snapshot.nodes.emplace();
@@ -118,7 +118,8 @@ struct SimCollector::Process final : link::HubTransport::Events {
     const link::LinkState state = machine.status().state;
     if (state == link::LinkState::kIdle || state == link::LinkState::kBackingOff) AdoptSpool();
     // What the process is killed in is not safe yet, nor is it told anybody.
-    made.is_volatile = !collector.options_.has_spool || !outbox.SpoolTrouble().ok() || collector.disk_.is_stopped();
+    made.is_volatile = !collector.options_.has_spool || !opened_instance.empty() || !outbox.SpoolTrouble().ok() ||
+                       collector.disk_.is_stopped();
     world.Log("collector {} makes {} of {}: {}{}", collector.index_, made.seq, instance, value, full ? ", full" : "");
     collector.log_.AddMade(collector.cluster_, instance, std::move(made));
     if (collector.disk_.is_stopped()) return WakeEnd();
@@ -245,9 +246,9 @@ SimCollector::SimCollector(World& world, Network& network, DeliveryLog& log, std
       log_(log),
       index_(index),
       hubs_(hubs),
-      options_(options),
+      options_(std::move(options)),
       on_spool_(std::move(on_spool)),
-      cluster_(fmt::format("cluster-{}", index)),
+      cluster_(options_.cluster),
       clock_(world, {}, std::chrono::hours(100 + 7 * index)),
       disk_(world.random()) {}
 

@@ -23,6 +23,8 @@ namespace clusterpulse::sim {
 class SimCollector {
  public:
   struct Options {
+    std::string cluster;            // two of one cluster are rivals
+    std::uint64_t first_value = 1;  // rivals' values must differ
     std::chrono::seconds interval{30};
     std::size_t max_batches = 10;  // in memory
     bool has_spool = true;

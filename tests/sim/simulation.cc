@@ -34,6 +34,7 @@ constexpr std::uint64_t kMostActionsASecond = 200'000;
 constexpr minutes kSettleLimit{20};
 constexpr minutes kStillBusy{2}, kRestInterval{10};
 constexpr seconds kLook{5};
+constexpr std::uint64_t kRivalValue = 1'000'000;
 
 class Simulation {
  public:
@@ -41,6 +42,7 @@ class Simulation {
       : options_(options),
         world_(options.seed, options.verbose),
         shape_{.collectors = 1 + world_.Below(3),
+               .rivals = world_.Chance(0.25) ? std::size_t{1} : 0,
                .hubs = 1 + world_.Below(2),
                .length = world_.Between(minutes(5), minutes(25)),
                .between_faults = world_.Between(seconds(10), minutes(4)),
@@ -49,7 +51,7 @@ class Simulation {
                .spool_bytes = std::uint64_t{1} << (15 + world_.Below(6)),
                .has_history = world_.Chance(0.9),
                .history = {.queue_batches = 2 + world_.Below(40), .body_batches = 1 + world_.Below(8)}},
-        network_(world_, shape_.collectors, shape_.hubs),
+        network_(world_, shape_.collectors + shape_.rivals, shape_.hubs),
         redis_(world_),
         history_(world_, options.history_unwritten) {
     for (std::size_t i = 0; i < shape_.hubs; ++i) {
@@ -58,17 +60,20 @@ class Simulation {
                                                   shape_.history, clusters_, authenticator_},
                                    i));
     }
-    for (std::size_t i = 0; i < shape_.collectors; ++i) {
-      collectors_.push_back(
-          std::make_unique<SimCollector>(world_, network_, log_, i, shape_.hubs,
-                                         SimCollector::Options{.interval = seconds(30),
-                                                               .max_batches = shape_.max_batches,
-                                                               .has_spool = shape_.has_spool,
-                                                               .spool_bytes = shape_.spool_bytes,
-                                                               .segment_bytes = shape_.spool_bytes / 8},
-                                         [this](const SimCollector& collector, const std::string& instance,
-                                                const Kept& kept) { CheckDisk(collector, instance, kept); }));
-      const std::string& cluster = collectors_.back()->cluster();
+    for (std::size_t i = 0; i < shape_.collectors + shape_.rivals; ++i) {
+      const bool is_rival = i >= shape_.collectors;
+      const std::string cluster = fmt::format("cluster-{}", is_rival ? i - shape_.collectors : i);
+      (is_rival ? rivals_ : collectors_)
+          .push_back(
+              std::make_unique<SimCollector>(world_, network_, log_, i, shape_.hubs,
+                                             SimCollector::Options{.cluster = cluster,
+                                                                   .first_value = is_rival ? kRivalValue : 1,
+                                                                   .max_batches = shape_.max_batches,
+                                                                   .has_spool = shape_.has_spool,
+                                                                   .spool_bytes = shape_.spool_bytes,
+                                                                   .segment_bytes = shape_.spool_bytes / 8},
+                                             [this](const SimCollector& collector, const std::string& instance,
+                                                    const Kept& kept) { CheckDisk(collector, instance, kept); }));
       clusters_.Put(cluster, {.uid = "uid-" + cluster, .config = {.interval = seconds(30), .hash = "h1"}});
       authenticator_.Put(cluster, "s3cret");
     }
@@ -88,7 +93,7 @@ class Simulation {
 
  private:
   struct Shape {
-    std::size_t collectors, hubs;
+    std::size_t collectors, rivals, hubs;
     Duration length, between_faults;
     std::size_t max_batches;
     bool has_spool;
@@ -132,6 +137,13 @@ class Simulation {
   }
 
   void OneFault() {
+    if (!rivals_.empty() && world_.Chance(0.12)) {
+      SimCollector& rival = *rivals_[world_.Below(rivals_.size())];
+      if (rival.is_up()) return;
+      Fault("a second collector of a cluster starts");
+      rival.Start();
+      return Later(seconds(2), minutes(3), [&rival] { rival.Kill(false); });
+    }
     // The last ones only where there is what they break.
     std::uint64_t which = world_.Below(23);
     if ((which >= 15 && which < 18 && !shape_.has_spool) || (which >= 18 && !shape_.has_history))
@@ -324,7 +336,7 @@ class Simulation {
     history_.SetFrozen(false);
     history_.SetRefuses(0);
     network_.SetLatency(milliseconds(1));
-    for (std::size_t c = 0; c < collectors_.size(); ++c) {
+    for (std::size_t c = 0; c < shape_.collectors + shape_.rivals; ++c) {
       for (std::size_t h = 0; h < hubs_.size(); ++h) network_.SetCut(c, h, false, false);
     }
     for (const auto& hub : hubs_) {
@@ -338,6 +350,7 @@ class Simulation {
       collector->disk().SetCapacity(~std::uint64_t{0});
       collector->disk().SetFault(nullptr);
     }
+    for (const auto& rival : rivals_) rival->Kill(false);
     StartAll();
   }
 
@@ -375,7 +388,9 @@ class Simulation {
     const auto known = log_.instances().find(instance);
     if (!collector.is_disk_harmed() && known != log_.instances().end()) {
       for (const Made& made : known->second.made) {
-        const bool is_lost = !made.is_volatile && std::any_of(kept.gaps.begin(), kept.gaps.end(), [&](const auto& gap) {
+        // It may have got another number, which leaves a hole where it was.
+        if (made.is_volatile || kept.collected_ms.contains(made.collected_ms)) continue;
+        const bool is_lost = std::any_of(kept.gaps.begin(), kept.gaps.end(), [&](const auto& gap) {
           return gap.cause == model::GapCause::kCollectorLost && gap.seqs.first <= made.seq &&
                  made.seq <= gap.seqs.last;
         });
@@ -425,6 +440,7 @@ class Simulation {
   }
 
   Result Finish() {
+    for (const auto& rival : rivals_) rival->Kill(false);
     for (const auto& collector : collectors_) {
       collector->Kill(false);
       if (!collector->fault().empty()) failures_.push_back("HubTransport: " + collector->fault());
@@ -458,6 +474,7 @@ class Simulation {
   VmModel history_;
   std::vector<std::unique_ptr<SimHub>> hubs_;
   std::vector<std::unique_ptr<SimCollector>> collectors_;
+  std::vector<std::unique_ptr<SimCollector>> rivals_;  // of the first collectors; up for a while only
   bool is_healed_ = false, is_redis_whole_ = true;
   std::uint64_t faults_ = 0;
   std::vector<std::string> failures_;
