@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include <absl/strings/escaping.h>
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -100,6 +101,11 @@ absl::Status SimCluster::ChangeCertificate(CertificateChange change) {
   if (!options_.tls) return base::InvalidArgument("{} serves plain text", name());
   CertificateAuthority::Request request{.common_name = name()};
   request.dns_names.push_back(name());
+  // An address of its own is in its certificate too.
+  in_addr address{};
+  if (::inet_pton(AF_INET, options_.host.c_str(), &address) == 1 && address.s_addr != INADDR_ANY) {
+    request.addresses.push_back(options_.host);
+  }
   TlsContext context;
   {
     MutexLock lock(mu_);
