@@ -140,17 +140,33 @@ DeliveryRecord GatherEvidence(DeliveryRig& rig, const std::string& cluster) {
   return record;
 }
 
-std::string WaitUntilDurable(DeliveryRig& rig, const std::string& cluster, std::chrono::seconds limit) {
-  std::string produced_by, stored_by;
-  const std::uint64_t newest = NewestSpooled(rig, cluster, produced_by);
-  model::DurablePosition position;
-  const bool all = Eventually(limit, [&] {
-    position = StoredPosition(rig, cluster, stored_by);
-    return stored_by == produced_by && position.low >= newest;
+std::string WaitUntilDurable(DeliveryRig& rig, const std::vector<std::string>& clusters, std::chrono::seconds limit) {
+  struct Newest {
+    std::string cluster, instance;
+    std::uint64_t seq = 0;
+  };
+  std::vector<Newest> waiting;
+  for (const std::string& cluster : clusters) {
+    Newest newest{.cluster = cluster};
+    newest.seq = NewestSpooled(rig, cluster, newest.instance);
+    waiting.push_back(std::move(newest));
+  }
+  Eventually(limit, [&] {
+    std::erase_if(waiting, [&](const Newest& newest) {
+      std::string instance;
+      const model::DurablePosition position = StoredPosition(rig, newest.cluster, instance);
+      return instance == newest.instance && position.low >= newest.seq;
+    });
+    return waiting.empty();
   });
-  if (all) return "";
-  return fmt::format("{}: {} of {} is not durable; durable is {} of {}", cluster, newest, produced_by,
-                     store::documents::OfDurable(position), stored_by);
+  std::string words;
+  for (const Newest& newest : waiting) {
+    std::string instance;
+    const model::DurablePosition position = StoredPosition(rig, newest.cluster, instance);
+    words += fmt::format("{}: {} of {} is not durable; durable is {} of {}. ", newest.cluster, newest.seq,
+                         newest.instance, store::documents::OfDurable(position), instance);
+  }
+  return words;
 }
 
 DeliveryVerdict ProveDelivery(DeliveryRig& rig, const std::string& cluster) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <string>
+#include <vector>
 
 #include "tests/soak/delivery_checker.h"
 #include "tests/soak/delivery_rig.h"
@@ -18,10 +20,10 @@ std::uint64_t NewestSpooled(DeliveryRig& rig, const std::string& cluster, std::s
 // What the hub's store knows to be durable, and of which instance.
 model::DurablePosition StoredPosition(const DeliveryRig& rig, const std::string& cluster, std::string& instance);
 
-// Waits until all that was produced before the call is durable, or in a gap. Empty; else what is not.
-std::string WaitUntilDurable(DeliveryRig& rig, const std::string& cluster, std::chrono::seconds limit);
+// Waits until all that these clusters produced before the call is durable, or in a gap. Empty; else what is not.
+std::string WaitUntilDurable(DeliveryRig& rig, const std::vector<std::string>& clusters, std::chrono::seconds limit);
 
-// Freezes the collectors, looks, lets them go on. Everything must run.
+// Freezes the collector, looks, lets it go on. Everything must run.
 DeliveryVerdict ProveDelivery(DeliveryRig& rig, const std::string& cluster);
 
 }  // namespace clusterpulse::testing

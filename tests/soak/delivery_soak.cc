@@ -57,6 +57,8 @@ class Soak {
   // Nothing ended that was not killed.
   bool AllRun();
   bool Prove();
+  // What all programs said goes where a person finds it.
+  void SaveLogs() const;
   void Say(const std::string& text) const {
     fmt::print("round {}: {}\n", round_, text);
     std::fflush(stdout);
@@ -106,14 +108,18 @@ void Soak::KillAtFailPoint() {
   const std::string name(
       base::kFailPoints[std::uniform_int_distribution<std::size_t>(0, base::kFailPoints.size() - 1)(random_)]);
   const std::string victim = IsOfCollector(name) ? rig_->CollectorOf(Pick(rig_->clusters())) : Pick(rig_->hubs());
-  const std::string plan = fmt::format("{}:{}", name, std::uniform_int_distribution<int>(1, 4)(random_));
-  rig_->Kill(victim);
+  // Batches come every few seconds, segments and positions less often.
+  const bool is_rare = name.starts_with("position.") || name == "spool.rotated" || name.starts_with("spool.delet");
+  const std::string plan = fmt::format("{}:{}", name, std::uniform_int_distribution<int>(1, is_rare ? 1 : 3)(random_));
+  // A hub gets the collectors by the others being away.
+  const std::vector<std::string> killed = IsOfCollector(name) ? std::vector{victim} : rig_->hubs();
+  for (const std::string& program : killed) rig_->Kill(program);
   rig_->Launch(victim, plan);
   ChangeNodes();
   const bool passed = Eventually(kFailPointLimit, [&] { return !rig_->IsRunning(victim); });
   rig_->Kill(victim);
   Wait(Uniform(0, kMostAway / 2));
-  rig_->Launch(victim);
+  for (const std::string& program : killed) rig_->Launch(program);
   if (passed) ++kills_[name];
   missed_ += passed ? 0 : 1;
   Say(fmt::format("{} {} at {}", victim, passed ? "killed" : "not killed", plan));
@@ -133,9 +139,8 @@ void Soak::LoseSpool() {
 bool Soak::AllRun() {
   for (const std::string& program : programs_) {
     if (rig_->IsRunning(program)) continue;
-    const std::string log = rig_->Log(program);
-    Say(fmt::format("{} ended by itself; its log:\n{}", program,
-                    log.substr(log.size() - std::min<std::size_t>(log.size(), 5000))));
+    Say(program + " ended by itself");
+    SaveLogs();
     return false;
   }
   return true;
@@ -144,30 +149,39 @@ bool Soak::AllRun() {
 bool Soak::Prove() {
   bool kept = true;
   for (const std::string& cluster : rig_->clusters()) rig_->Cluster(cluster).SetChurn(0);
+  if (const std::string words = WaitUntilDurable(*rig_, rig_->clusters(), kSettleLimit); !words.empty()) {
+    Say("VIOLATION " + words);
+    kept = false;
+  }
   for (const std::string& cluster : rig_->clusters()) {
     std::string words;
     if (!Eventually(seconds(60), [&] { return (words = rig_->StateDifference(cluster)).empty(); })) {
       Say(fmt::format("{}: VIOLATION the newest state is not shown: {}", cluster, words));
       kept = false;
     }
-    if (words = WaitUntilDurable(*rig_, cluster, kSettleLimit); !words.empty()) {
-      Say("VIOLATION " + words);
-      kept = false;
-    }
     const DeliveryVerdict verdict = ProveDelivery(*rig_, cluster);
     Say(fmt::format("{}:\n{}", cluster, verdict.ToString()));
     kept = kept && verdict.violations.empty() && verdict.samples > 0;
   }
-  if (!kept) {
-    for (const std::string& program : programs_) {
-      if (program.find('-') == program.npos) continue;
-      const std::string log = rig_->Log(program);
-      fmt::print("the end of {}'s log:\n{}\n", program,
-                 log.substr(log.size() - std::min<std::size_t>(log.size(), 8000)));
-    }
-  }
+  if (!kept) SaveLogs();
   for (const std::string& cluster : rig_->clusters()) rig_->Cluster(cluster).SetChurn(DeliveryRig::Options{}.churn);
   return kept;
+}
+
+void Soak::SaveLogs() const {
+  const std::string dir =
+      (std::filesystem::temp_directory_path() / fmt::format("delivery-soak-{}-{}", options_.seed, round_)).string();
+  std::filesystem::create_directories(dir);
+  for (const std::string& program : programs_) {
+    if (program.find('-') != program.npos) WriteFile(dir + "/" + program + ".log", rig_->Log(program));
+  }
+  for (const std::string& cluster : rig_->clusters()) {
+    WriteFile(dir + "/" + cluster + ".gaps", rig_->Redis({"GET", "cluster:" + cluster + ":gaps"}));
+    WriteFile(dir + "/" + cluster + ".writer", rig_->Redis({"HGETALL", "cluster:" + cluster + ":writer"}));
+    WriteFile(dir + "/" + cluster + ".spool",
+              RunCommand({BinDir() + "/clusterpulse-collector", "spool", "inspect", rig_->SpoolDir(cluster)}).out);
+  }
+  Say("what the programs said is in " + dir);
 }
 
 int Soak::Run() {
