@@ -168,6 +168,7 @@ void DeliveryQueue::Launch(Entry& entry) {
   entry.state = State::kInFlight;
   entry.was_sent = true;
   last_offered_ = std::max(last_offered_, entry.seq);
+  if (!peer_->upstream) last_sent_ = last_offered_;
   in_flight_.emplace(entry.seq, bytes);
   in_flight_bytes_ += bytes;
   if (!entry.as_history) return;
@@ -323,7 +324,11 @@ void DeliveryQueue::GiveNumbers(std::size_t from, std::uint64_t last) {
 std::vector<DeliveryQueue::Unspooled> DeliveryQueue::unspooled() const {
   std::vector<Unspooled> out;
   for (const Entry& entry : entries_) {
-    if (!entry.is_spooled && entry.HasPiece()) out.push_back({entry.seq, entry.collected_at, entry.memory->piece});
+    const bool is_gap = std::any_of(spool_gaps_.begin(), spool_gaps_.end(), [&](const model::Gap& gap) {
+      return gap.seqs.first <= entry.seq && entry.seq <= gap.seqs.last;
+    });
+    if (!entry.is_spooled && entry.HasPiece() && !is_gap)
+      out.push_back({entry.seq, entry.collected_at, entry.memory->piece});
   }
   return out;
 }
@@ -480,22 +485,24 @@ std::optional<std::string> DeliveryQueue::Next(base::SteadyTime now, bool only_b
   return std::nullopt;
 }
 
-void DeliveryQueue::Loaded(std::uint64_t seq, absl::StatusOr<std::string> history, base::SteadyTime now) {
+bool DeliveryQueue::Loaded(std::uint64_t seq, absl::StatusOr<std::string> history, base::SteadyTime now) {
   Entry* const entry = Find(seq);
-  if (entry == nullptr || !entry->is_spooled) return;
+  if (entry == nullptr || !entry->is_spooled) return true;
+  const bool is_read = history.ok();
   absl::StatusOr<Piece> piece = history.ok() ? HistoryPiece(*std::move(history)) : history.status();
   if (piece.ok()) {
     from_disk_ = {seq, std::make_shared<const Piece>(*std::move(piece))};
-    return;
+    return true;
   }
   const absl::StatusCode code = piece.status().code();
   if (code != absl::StatusCode::kNotFound && code != absl::StatusCode::kDataLoss) {
     disk_from_ = now + kDiskPause;
-    return;
+    return true;
   }
   NoteUntaken(*entry);
   ++stats_.lost;
   Erase([seq](const Entry& e) { return e.seq == seq; });
+  return !is_read;
 }
 
 std::optional<std::string> DeliveryQueue::Begin(Entry& entry, const std::shared_ptr<const Piece>& piece,

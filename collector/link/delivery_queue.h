@@ -122,9 +122,10 @@ class DeliveryQueue {
   void Disconnected();
   std::optional<std::string> Next(base::SteadyTime now, bool only_begun);
   // The last Next gave nothing because it needs the history of this one from the disk. Loaded brings it: kNotFound and
-  // kDataLoss give it up (the spool counts it as lost); after other errors nothing is wanted for kDiskPause.
+  // kDataLoss give it up (the spool counts it as lost); after other errors nothing is wanted for kDiskPause. False:
+  // what was read is no history, and given up; the spool does not know.
   std::optional<std::uint64_t> wanted() const { return wanted_; }
-  void Loaded(std::uint64_t seq, absl::StatusOr<std::string> history, base::SteadyTime now);
+  bool Loaded(std::uint64_t seq, absl::StatusOr<std::string> history, base::SteadyTime now);
   // What is on disk is not begun any more: it is safe there.
   void Drain() { is_draining_ = true; }
 

@@ -289,7 +289,9 @@ void LinkMachine::On(const model::Welcome& welcome) {
   capabilities_ = Common(kCapabilities, welcome.capabilities);
   status_.hub = welcome.hub;
   status_.upstream = false;
-  outbox_.Welcomed(welcome.last_seq);
+  const std::uint64_t last_durable =
+      welcome.durable.ranges.empty() ? welcome.durable.low : welcome.durable.ranges.back().last;
+  outbox_.Welcomed(std::max(welcome.last_seq, last_durable));
   outbox_.Durable(welcome.durable);
   Peer peer{.parts = capabilities_.parts, .credits = welcome.credits};
   if (welcome.max_message_bytes != 0) peer.max_message = welcome.max_message_bytes;

@@ -14,6 +14,8 @@ namespace {
 // What a collector can have done since the last number that it remembers, or else the hub is mistaken.
 constexpr std::uint64_t kMostForgotten = std::uint64_t{1} << 32;
 constexpr std::size_t kMostPendingGaps = 256;
+// For a hub that makes nothing durable, or slower than batches are made, nothing is ever quiet.
+constexpr std::chrono::seconds kLongestQuietWait{30};
 
 }  // namespace
 
@@ -86,7 +88,8 @@ void Outbox::OpenSpool() {
                          .gaps = spool.gaps(),
                          .last_seq = spool.next_seq() - 1,
                          .durable = spool.durable()},
-                .last_collected_at = spool.last_collected_at()};
+                .last_collected_at = spool.last_collected_at(),
+                .at = clock_.Steady()};
   base::MutexLock lock(mu_);
   opened_ = std::move(opened);
 }
@@ -94,8 +97,14 @@ void Outbox::OpenSpool() {
 void Outbox::AdoptLocked() {
   instance_ = std::move(opened_->instance);
   std::vector<model::Gap> lost = queue_.Adopt(opened_->left, clock_.Now(), clock_.Steady());
-  pending_gaps_.insert(pending_gaps_.end(), lost.begin(), lost.end());
-  if (pending_gaps_.size() > kMostPendingGaps) pending_gaps_.resize(kMostPendingGaps);
+  for (const model::Gap& gap : lost) {
+    if (pending_gaps_.size() < kMostPendingGaps) {
+      pending_gaps_.push_back(gap);
+      continue;
+    }
+    pending_gaps_.back().from = std::min(pending_gaps_.back().from, gap.from);
+    pending_gaps_.back().to = std::max(pending_gaps_.back().to, gap.to);
+  }
   down_from_ = opened_->last_collected_at;
   has_spool_ = true;
   opened_.reset();
@@ -113,6 +122,7 @@ void Outbox::AttachGapsLocked(model::Batch& batch) {
 }
 
 std::uint64_t Outbox::Add(model::Batch batch, bool full) {
+  const base::SteadyTime collected = clock_.Steady() - batch.age;  // before the wait for the disk
   const DiskTurn turn(*this);
   OpenSpool();
   {
@@ -120,8 +130,7 @@ std::uint64_t Outbox::Add(model::Batch batch, bool full) {
     if (opened_.has_value() && !is_described_) AdoptLocked();
     AttachGapsLocked(batch);
   }
-  DeliveryQueue::Made made{
-      .id = batch.id, .collected_at = batch.collected_at, .collected = clock_.Steady() - batch.age, .full = full};
+  DeliveryQueue::Made made{.id = batch.id, .collected_at = batch.collected_at, .collected = collected, .full = full};
   made.pieces = Split(std::move(batch), wire::kMaxOwnMessage, keeper_.is_wanted());
   made.spooled = KeepOnDisk(made);
   base::MutexLock lock(mu_);
@@ -217,6 +226,7 @@ std::vector<model::Gap> Outbox::gaps() const {
 
 absl::Status Outbox::SpoolTrouble() const {
   base::MutexLock lock(mu_);
+  if (opened_.has_value()) return absl::UnavailableError("it can be used, and is from the next stream on");
   return disk_.trouble;
 }
 
@@ -233,7 +243,8 @@ void Outbox::Describe(model::Registration& registration) {
 
 bool Outbox::WantsNewStream() const {
   base::MutexLock lock(mu_);
-  return opened_.has_value() && is_described_ && queue_.IsQuiet();
+  if (!opened_.has_value() || !is_described_) return false;
+  return queue_.IsQuiet() || clock_.Steady() - opened_->at >= kLongestQuietWait;
 }
 
 void Outbox::Welcomed(std::uint64_t last_seq) {
@@ -255,14 +266,15 @@ void Outbox::Welcomed(std::uint64_t last_seq) {
   for (const std::uint64_t seq : on_disk) {
     absl::StatusOr<std::string> history = keeper_.Read(seq);
     if (history.ok()) histories.emplace(seq, *std::move(history));
-    keeper_.spool()->GiveUp(seq, forgotten.cause);
   }
-  keeper_.spool()->NoteGap(forgotten);
   {
     base::MutexLock lock(mu_);
     queue_.Renumber(forgotten.seqs.last, std::move(histories));
   }
-  SpoolWaiting();
+  // The old records go when the new ones are there: a process that ends in between has them twice, which is harmless.
+  if (!SpoolWaiting()) return;
+  for (const std::uint64_t seq : on_disk) keeper_.spool()->GiveUp(seq, forgotten.cause);
+  keeper_.spool()->NoteGap(forgotten);
 }
 
 void Outbox::SetPeer(const Peer& peer) {
@@ -292,8 +304,13 @@ std::optional<std::string> Outbox::Next(bool only_begun) {
       wanted = *queue_.wanted();
     }
     absl::StatusOr<std::string> history = keeper_.Read(wanted);
+    bool is_usable = true;
+    {
+      base::MutexLock lock(mu_);
+      is_usable = queue_.Loaded(wanted, std::move(history), clock_.Steady());
+    }
+    if (!is_usable) keeper_.spool()->GiveUp(wanted, model::GapCause::kCollectorLost);
     base::MutexLock lock(mu_);
-    queue_.Loaded(wanted, std::move(history), clock_.Steady());
     RefreshLocked();
     FreeDisk();
   }

@@ -72,7 +72,8 @@ class Outbox {
   bool IsNewestPending() const;
   // Numbers that are lost, as far as the hub has not told that it knows; by number.
   std::vector<model::Gap> gaps() const;
-  // Why batches are not kept on disk although they should be; ok: they are, or should not be.
+  // Why batches are not kept on disk although they should be; ok: they are, or should not be. A spool that was opened
+  // late is not in use before the next stream.
   absl::Status SpoolTrouble() const;
 
   // --- for the link ---
@@ -120,6 +121,7 @@ class Outbox {
     std::string instance;
     DeliveryQueue::Left left;
     std::optional<base::SystemTime> last_collected_at;
+    base::SteadyTime at{};
   };
   // The right to use keeper_, waited for.
   class DiskTurn;
