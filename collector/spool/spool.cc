@@ -111,9 +111,15 @@ bool Spool::State::IsDurable(std::uint64_t seq) const {
 
 // --- writing ---
 
-absl::Status Spool::State::WriteHead(bool sync) { return head_file_->Write(head_, sync); }
+absl::Status Spool::State::WriteHead(bool sync) {
+  absl::Status written = head_file_->Write(head_, sync);
+  if (written.ok() && sync) durable_is_synced_ = true;
+  return written;
+}
 
 absl::Status Spool::State::WriteGaps() {
+  // The list lacks what became durable, so HEAD has to tell of that first.
+  if (!durable_is_synced_) RETURN_IF_ERROR(WriteHead(true));
   const auto place = AppendRecord(RecordKind::kGaps, head_.last_given, clock_.Now(), gaps_.Encode());
   if (!place.ok()) return place.status();
   gaps_in_ = place->segment;
@@ -304,6 +310,7 @@ void Spool::State::SetDurable(const model::DurablePosition& position) {
   }
   if (!is_news) return;
   head_.durable = durable.position();
+  durable_is_synced_ = false;
   if (head_.durable.ranges.size() > Head::kMostRanges) head_.durable.ranges.resize(Head::kMostRanges);
   if (head_.durable.low > 0) DropSlots({1, head_.durable.low});
   for (const model::SeqRange& range : head_.durable.ranges) DropSlots(range);

@@ -20,6 +20,12 @@ absl::Status Spool::State::Load() {
     log_.Warn("the spool's HEAD is broken; what is durable is asked anew", {{"file", PathOf(kHeadName)}});
   }
   ASSIGN_OR_RETURN(const Directory directory, ReadSegments());
+  // What a process that was killed had written and not synced is kept from now on, so it has to be on the disk.
+  if (!directory.segments.empty()) {
+    ASSIGN_OR_RETURN(const auto newest,
+                     files_.Open(PathOf(directory.segments.rbegin()->first), FileSystem::Mode::kWrite));
+    RETURN_IF_ERROR(newest->Sync());
+  }
   bytes_ = HeadFile::kBytes;
   for (const auto& [index, entry] : directory.segments) {
     segments_[index] = {.size = entry.segment.size, .end = entry.segment.end};

@@ -127,6 +127,7 @@ class Spool::State {
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<HeadFile> head_file_;
   bool is_loaded_ = false;
+  bool durable_is_synced_ = false;  // HEAD's, as it is on the disk
 
   Head head_;
   std::deque<Slot> slots_;  // by seq

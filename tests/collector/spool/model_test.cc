@@ -35,6 +35,7 @@ class Model {
     if (status.ok()) {
       appended_.insert(seq);
     } else {
+      refused_.insert(seq);
       Require(absl::IsResourceExhausted(status) || absl::IsUnavailable(status), status.ToString());
     }
     failed_ = !status.ok();
@@ -85,8 +86,9 @@ class Model {
     for (const model::SeqRange& range : durable.Ranges()) {
       Require(durable_.Contains(range.first) && durable_.Contains(range.last), "more is durable than was said");
     }
-    // A segment that could neither be finished nor removed is there until the next one takes its place.
-    const std::uint64_t stray = had_fault_ ? rig_.options.segment_bytes : 0;
+    // A segment that could neither be finished nor removed, with its name or before it had one, is there until the next
+    // one takes its place.
+    const std::uint64_t stray = had_fault_ ? 2 * rig_.options.segment_bytes : 0;
     Require(rig_.spool->bytes() <= rig_.BytesOnDisk() && rig_.BytesOnDisk() <= rig_.spool->bytes() + stray,
             fmt::format("it says {} bytes, the disk {}", rig_.spool->bytes(), rig_.BytesOnDisk()));
     Require(rig_.spool->bytes() <= rig_.options.max_bytes, "more bytes than allowed");
@@ -99,6 +101,7 @@ class Model {
     // A number that was just being told may be there, lost, or never have been.
     for (std::uint64_t seq = in_flight_.first; seq > 0 && seq <= in_flight_.last && seq < next; ++seq) {
       given_.insert(seq);
+      if (had_fault_) refused_.insert(seq);
     }
     Require(given_.empty() || next == *given_.rbegin() + 1, "a number was never given");
     const auto gaps = GapNumbers();
@@ -127,7 +130,9 @@ class Model {
       const auto payload = rig_.spool->Read(entry.seq);
       Require(payload.ok(), payload.status().ToString());
       Require(*payload == SpoolRig::PayloadOf(entry.seq, entry.bytes), "wrong content");
-      appended_.insert(entry.seq);  // also one that seemed to have failed
+      // One that was being appended is there. One that failed may be there too, until power goes: a disk that refused
+      // to sync it says no more about it.
+      if (!refused_.contains(entry.seq)) appended_.insert(entry.seq);
     }
     in_flight_ = {};
     failed_ = had_fault_ = false;
@@ -156,7 +161,7 @@ class Model {
   }
 
   SpoolRig& rig_;
-  std::set<std::uint64_t> given_, appended_, given_up_;
+  std::set<std::uint64_t> given_, appended_, refused_, given_up_;
   std::map<std::uint64_t, GapCause> lost_;  // as last seen
   model::SeqSet durable_;
   model::SeqRange in_flight_;
