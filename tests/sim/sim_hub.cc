@@ -189,7 +189,11 @@ bool SimHub::Process::Claim(const std::string& cluster, std::uint64_t epoch, std
 SimHub::SimHub(const Shared& shared, std::size_t index)
     : shared_(shared), index_(index), clock_(shared.world, {}, std::chrono::hours(index + 1)) {}
 
-SimHub::~SimHub() = default;
+SimHub::~SimHub() {
+  if (process_ == nullptr) return;
+  // Stream and connection hold one another.
+  for (const auto& [id, stream] : process_->streams) stream->connection().SetHubEvents(nullptr);
+}
 
 void SimHub::Start() {
   if (process_ != nullptr) return;
