@@ -119,6 +119,7 @@ class Model {
       if (!is_lost || had_fault_) continue;
       const auto before = lost_.find(seq);
       if (before != lost_.end()) {
+        if (unsure_.contains(seq)) continue;
         Require(gaps.at(seq) == before->second, "a gap has another cause than before");
       } else if (appended_.contains(seq)) {
         const bool may_be = gaps.at(seq) == GapCause::kSpoolOverflow || given_up_.contains(seq);
@@ -133,6 +134,10 @@ class Model {
       // One that was being appended is there. One that failed may be there too, until power goes: a disk that refused
       // to sync it says no more about it.
       if (!refused_.contains(entry.seq)) appended_.insert(entry.seq);
+    }
+    // Why they are lost may be told by a list that the disk refused to sync, until power goes.
+    if (had_fault_) {
+      for (const auto& [seq, cause] : gaps) unsure_.insert(seq);
     }
     in_flight_ = {};
     failed_ = had_fault_ = false;
@@ -161,7 +166,7 @@ class Model {
   }
 
   SpoolRig& rig_;
-  std::set<std::uint64_t> given_, appended_, refused_, given_up_;
+  std::set<std::uint64_t> given_, appended_, refused_, given_up_, unsure_;
   std::map<std::uint64_t, GapCause> lost_;  // as last seen
   model::SeqSet durable_;
   model::SeqRange in_flight_;
