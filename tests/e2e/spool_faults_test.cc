@@ -82,10 +82,12 @@ TEST_CASE("disks that are full or broken, and clocks that are set by an hour") {
   if (rig == nullptr) return;
   const auto collector = [&](const char* cluster) { return rig->CollectorOf(cluster); };
   for (const std::string& cluster : rig->clusters()) {
-    REQUIRE(Eventually(seconds(30), [&] {
-      return rig->Condition(cluster, "CollectorConnected", "status") == "True" &&
-             rig->Metric(rig->CollectorOf(cluster), "spooled_batches") > 0;
-    }));
+    CAPTURE(cluster);
+    CHECK(Eventually(seconds(60), [&] { return rig->Condition(cluster, "CollectorConnected", "status") == "True"; }));
+    const bool is_spooled =
+        Eventually(seconds(60), [&] { return rig->Metric(rig->CollectorOf(cluster), "spooled_batches") > 0; });
+    INFO(rig->Log(rig->CollectorOf(cluster)));
+    REQUIRE(is_spooled);
   }
 
   // Both disks fail; one clock goes forward.

@@ -2,6 +2,7 @@
 // random moments and at fail points, while clusters change and collectors push. Then everything runs again, what was
 // produced becomes durable, and the checker compares what was produced with what the stores hold.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -127,13 +128,24 @@ void Soak::KillAtFailPoint() {
 
 void Soak::LoseSpool() {
   const std::string& cluster = Pick(rig_->clusters());
-  rig_->Kill(rig_->CollectorOf(cluster));
+  const std::string collector = rig_->CollectorOf(cluster);
+  // What no hub has heard of when a disk goes is known to nobody afterwards: that is waited for.
+  const bool is_heard = Eventually(kFailPointLimit, [&] {
+    rig_->Signal(collector, SIGSTOP);
+    std::string instance;
+    const std::uint64_t newest = NewestSpooled(*rig_, cluster, instance);
+    const std::string applied = rig_->Redis({"HGET", "cluster:" + cluster + ":writer", "state_seq"});
+    if (applied == std::to_string(newest)) return true;
+    rig_->Signal(collector, SIGCONT);
+    return false;
+  });
+  rig_->Kill(collector);
   rig_->recorder().Segments(cluster);
-  std::filesystem::remove_all(rig_->SpoolDir(cluster));
+  if (is_heard) std::filesystem::remove_all(rig_->SpoolDir(cluster));
   Wait(Uniform(0, kMostAway));
-  rig_->Launch(rig_->CollectorOf(cluster));
-  ++kills_["a collector, with its disk"];
-  Say(fmt::format("killed {}, and its spool is gone", rig_->CollectorOf(cluster)));
+  rig_->Launch(collector);
+  ++kills_[is_heard ? "a collector, with its disk" : collector];
+  Say(fmt::format("killed {}{}", collector, is_heard ? ", and its spool is gone" : ""));
 }
 
 bool Soak::AllRun() {
