@@ -78,6 +78,13 @@ void CheckStateShown(DeliveryRig& rig, Network& network, const std::string& clus
   CHECK(same);
 }
 
+void CheckDurable(DeliveryRig& rig, Network& network, const std::vector<std::string>& clusters) {
+  network.Calm();
+  const std::string waiting = WaitUntilDurable(rig, clusters, kDrainLimit);
+  INFO("see " << (waiting.empty() ? "" : rig.SaveEvidence("partition_e2e")));
+  CHECK(waiting == "");
+}
+
 // All that was produced is durable or known to be missing; returns how many numbers are.
 std::uint64_t CheckDelivered(DeliveryRig& rig, const std::string& cluster) {
   CAPTURE(cluster);
@@ -95,6 +102,7 @@ TEST_CASE("lines that are cut: each says what is wrong, and all that had room ar
   const auto net = NetNamespaces::Create(DeliveryRig::Machines(options));
   if (net == nullptr) return;
   options.net = net.get();
+  options.hub_env["LOG_LEVEL"] = options.collector_env["LOG_LEVEL"] = "debug";
   options.collectors[kSmall].env = {{"SPOOL_MAX_AGE", "60"}};
   const auto rig = DeliveryRig::Start(options);
   if (rig == nullptr) return;
@@ -128,8 +136,7 @@ TEST_CASE("lines that are cut: each says what is wrong, and all that had room ar
   CHECK(rig->Ledger(kSteady).gaps().empty());
   CHECK(rig->Probe("hub-1", "/readyz").code == 200);
   network.Cut({small_up, small_down});
-  network.Calm();
-  CHECK(WaitUntilDurable(*rig, {kSteady}, kDrainLimit) == "");
+  CheckDurable(*rig, network, {kSteady});
   CHECK(CheckDelivered(*rig, kSteady) == 0);
 
   // Collectors are cut off from the hub. (Nobody is called lost by a hub that has not seen its store for 90 s.)
@@ -162,8 +169,7 @@ TEST_CASE("lines that are cut: each says what is wrong, and all that had room ar
     CAPTURE(cluster);
     CHECK(network.Eventually(seconds(60), [&] { return IsConnected(*rig, cluster); }));
   }
-  network.Calm();
-  CHECK(WaitUntilDurable(*rig, {kCut, kUpCut, kDownCut, kSmall}, kDrainLimit) == "");
+  CheckDurable(*rig, network, {kCut, kUpCut, kDownCut, kSmall});
   for (const char* cluster : {kCut, kUpCut, kDownCut}) {
     CHECK(CheckDelivered(*rig, cluster) == 0);
     CAPTURE(cluster);
@@ -195,8 +201,7 @@ TEST_CASE("lines that are cut: each says what is wrong, and all that had room ar
   }
 
   // In the end all of them show what there is, and none lacks anything that was durable.
-  network.Calm();
-  CHECK(WaitUntilDurable(*rig, rig->clusters(), kDrainLimit) == "");
+  CheckDurable(*rig, network, rig->clusters());
   for (const std::string& cluster : rig->clusters()) {
     CheckStateShown(*rig, network, cluster, seconds(40));
     const std::uint64_t missing = CheckDelivered(*rig, cluster);

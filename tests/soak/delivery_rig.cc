@@ -306,6 +306,20 @@ int DeliveryRig::CountEvents(const std::string& cluster, std::string_view reason
   }));
 }
 
+std::string DeliveryRig::SaveEvidence(const std::string& name) const {
+  const std::string dir = (std::filesystem::temp_directory_path() / name).string();
+  std::filesystem::create_directories(dir);
+  for (const auto& [program, what] : programs_) WriteFile(dir + "/" + program + ".log", ReadFile(what.log));
+  for (const std::string& cluster : clusters_) {
+    const std::string key = "cluster:" + cluster + ":";
+    WriteFile(dir + "/" + cluster + ".gaps", Redis({"GET", key + "gaps"}));
+    WriteFile(dir + "/" + cluster + ".writer", Redis({"HGETALL", key + "writer"}));
+    WriteFile(dir + "/" + cluster + ".spool",
+              RunCommand({BinDir() + "/clusterpulse-collector", "spool", "inspect", SpoolDir(cluster)}).out);
+  }
+  return dir;
+}
+
 model::ClusterSnapshot DeliveryRig::Truth(const std::string& cluster) {
   kubesim::SimCluster& sim = Cluster(cluster);
   return On("api", [&] {

@@ -81,6 +81,10 @@ class DeliveryRig {
   SpoolRecorder& recorder() { return *recorder_; }
   const std::string& SpoolDir(const std::string& cluster) const { return spool_dirs_.at(cluster); }
 
+  // Logs, ledgers, positions and spools, for a person who looks for a cause: in a folder of the name, which is
+  // returned.
+  std::string SaveEvidence(const std::string& name) const;
+
   // What the cluster's API server would tell who reads it now.
   model::ClusterSnapshot Truth(const std::string& cluster);
   // Why what Redis shows of the cluster is not what its API server has; empty: it is.

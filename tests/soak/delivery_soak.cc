@@ -181,19 +181,7 @@ bool Soak::Prove() {
 }
 
 void Soak::SaveLogs() const {
-  const std::string dir =
-      (std::filesystem::temp_directory_path() / fmt::format("delivery-soak-{}-{}", options_.seed, round_)).string();
-  std::filesystem::create_directories(dir);
-  for (const std::string& program : programs_) {
-    if (program.find('-') != program.npos) WriteFile(dir + "/" + program + ".log", rig_->Log(program));
-  }
-  for (const std::string& cluster : rig_->clusters()) {
-    WriteFile(dir + "/" + cluster + ".gaps", rig_->Redis({"GET", "cluster:" + cluster + ":gaps"}));
-    WriteFile(dir + "/" + cluster + ".writer", rig_->Redis({"HGETALL", "cluster:" + cluster + ":writer"}));
-    WriteFile(dir + "/" + cluster + ".spool",
-              RunCommand({BinDir() + "/clusterpulse-collector", "spool", "inspect", rig_->SpoolDir(cluster)}).out);
-  }
-  Say("what the programs said is in " + dir);
+  Say("what the programs said is in " + rig_->SaveEvidence(fmt::format("delivery-soak-{}-{}", options_.seed, round_)));
 }
 
 int Soak::Run() {
