@@ -599,8 +599,8 @@ void DeliveryQueue::Durable(const model::DurablePosition& position) {
   }
   durable_.AddUpTo(over.low);
   for (const model::SeqRange& range : over.ranges) durable_.Add(range);
-  gaps_.Forget(over);  // what broke off may have arrived all the same
-  verdicts_.durable = std::move(over);
+  gaps_.Forget(over);                       // what broke off may have arrived all the same
+  verdicts_.durable = durable_.position();  // all of it: what was said before may not be told yet
 }
 
 void DeliveryQueue::Rejected(const std::vector<model::Rejection>& rejected) {

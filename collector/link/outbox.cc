@@ -77,6 +77,7 @@ Outbox::Outbox(Options options, std::string instance, const base::Clock& clock, 
 }
 
 Outbox::~Outbox() {
+  TellSpool();  // what the hub said while the disk was written to
   if (registry_ != nullptr) registry_->RemoveCollector(collector_);
 }
 

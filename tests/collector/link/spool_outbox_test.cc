@@ -666,6 +666,10 @@ TEST_CASE("batches may be written while others are read, sent and acknowledged")
   CHECK(broken == 0);
   CHECK(outbox.stats().durable == kBatches);
   CHECK(outbox.gaps().empty());
+  // A process that stops has told the disk all that it was told.
+  rig.outbox.reset();
+  rig.Start();
+  CHECK(rig.outbox->stats().batches == 0);
 }
 
 // Processes that end at any moment, disks that fail and lose power, a hub that dies: at the end each number that was
