@@ -22,6 +22,13 @@ SystemTime TimeWithin(const model::Gap& gap, std::uint64_t seq) {
   return gap.from + std::chrono::duration_cast<SystemTime::duration>((gap.to - gap.from) * part);
 }
 
+// `added` takes the time and the count of an entry that is the same hole.
+void Span(const KnownGap& known, KnownGap& added) {
+  added.from = std::min(known.from, added.from);
+  added.to = std::max(*known.to, *added.to);
+  added.holes = std::max(known.holes, added.holes);
+}
+
 std::uint64_t Number(const json::Value& value) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(value.IntOr(), 0));
 }
@@ -64,9 +71,7 @@ bool GapLedger::RecordNumbers(std::string_view instance, const model::Gap& gap) 
         continue;
       }
       added.seqs = {std::min(known->seqs.first, added.seqs.first), std::max(known->seqs.last, added.seqs.last)};
-      added.from = std::min(known->from, added.from);
-      added.to = std::max(*known->to, *added.to);
-      added.holes = std::max(known->holes, added.holes);
+      Span(*known, added);
       grows = true;
       known = gaps_.erase(known);
     }
@@ -87,9 +92,7 @@ bool GapLedger::RecordTimes(const model::Gap& gap) {
       continue;
     }
     if (known->from <= added.from && *added.to <= *known->to) return false;
-    added.from = std::min(known->from, added.from);
-    added.to = std::max(*known->to, *added.to);
-    added.holes = std::max(known->holes, added.holes);
+    Span(*known, added);
     grows = true;
     known = gaps_.erase(known);
   }
