@@ -1,5 +1,6 @@
 #include "common/json/writer.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -95,34 +96,35 @@ void AppendEscaped(std::string& out, std::string_view text) {
   out.append(text.substr(start));
 }
 
-void AppendNumber(std::string& out, double value) {
+std::size_t WriteNumber(char* out, double value) {
   const double magnitude = std::fabs(value);
   const bool exponent = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
   // From 2^53 up to_chars would print every digit of the integer where Go prints the shortest and zeros.
   const bool large = !exponent && magnitude >= 9007199254740992.0;
-  std::array<char, 512> digits;
-  const auto [end, error] = std::to_chars(digits.data(), digits.data() + digits.size(), value,
-                                          exponent || large ? std::chars_format::scientific : std::chars_format::fixed);
-  (void)error;  // 512 bytes hold every double in either form
-  std::string_view text(digits.data(), static_cast<std::size_t>(end - digits.data()));
+  // The longest: a sign, 0.00000 and 17 digits, or d.ddde-XXX with 17 digits.
+  char* const end = std::to_chars(out, out + kMaxNumberSize, value,
+                                  exponent || large ? std::chars_format::scientific : std::chars_format::fixed)
+                        .ptr;
   if (large) {
-    const std::size_t e = text.find('e');  // d.ddde+XX
+    char* const e = std::find(out, end, 'e');  // d.ddde+XX
     std::size_t zeros = 0;
-    std::from_chars(text.data() + e + 2, text.data() + text.size(), zeros);
-    for (const char c : text.substr(0, e)) {
-      if (c != '.') out.push_back(c);
-    }
-    const std::size_t point = text.find('.');
-    out.append(zeros - (point < e ? e - point - 1 : 0), '0');
-    return;
+    std::from_chars(e + 2, end, zeros);
+    char* const point = std::find(out, e, '.');
+    if (point == e) return static_cast<std::size_t>(std::fill_n(e, zeros, '0') - out);
+    std::copy(point + 1, e, point);
+    zeros -= static_cast<std::size_t>(e - point - 1);
+    return static_cast<std::size_t>(std::fill_n(e - 1, zeros, '0') - out);
   }
-  if (exponent && text.size() >= 4 && text[text.size() - 4] == 'e' && text[text.size() - 3] == '-' &&
-      text[text.size() - 2] == '0') {
-    out.append(text.substr(0, text.size() - 2));  // Go writes e-9 where C writes e-09
-    out.push_back(text.back());
-    return;
+  if (exponent && end - out >= 4 && end[-4] == 'e' && end[-3] == '-' && end[-2] == '0') {
+    end[-2] = end[-1];  // Go writes e-9 where C writes e-09
+    return static_cast<std::size_t>(end - 1 - out);
   }
-  out.append(text);
+  return static_cast<std::size_t>(end - out);
+}
+
+void AppendNumber(std::string& out, double value) {
+  std::array<char, kMaxNumberSize> digits;
+  out.append(digits.data(), WriteNumber(digits.data(), value));
 }
 
 void Writer::Separate() {

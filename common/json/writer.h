@@ -77,7 +77,10 @@ class Writer {
 
 // The text between the quotes, escaped as above.
 void AppendEscaped(std::string& out, std::string_view text);
-// A double as above.
+// A double as above. REQUIRES: finite.
 void AppendNumber(std::string& out, double value);
+// The same into a buffer; gives the number of bytes written, at most kMaxNumberSize.
+inline constexpr std::size_t kMaxNumberSize = 32;
+std::size_t WriteNumber(char* out, double value);
 
 }  // namespace clusterpulse::json
