@@ -354,6 +354,7 @@ absl::StatusOr<ListPage> HttpKubeApi::List(const ListQuery& query, ItemVisitor v
     return sent;
   }
   auto page = DecodeList(decoder->parser, decoder->body, visit);
+  if (page.ok()) page->bytes = decoder->body.size();
   GiveBack(std::move(decoder));
   return page;
 }

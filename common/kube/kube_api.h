@@ -36,6 +36,7 @@ struct ListQuery {
 struct ListPage {
   std::string resource_version;
   std::string continue_token;  // empty: this was the last page
+  std::size_t bytes = 0;       // of the answer, unpacked
 };
 
 // One call per object of the page, in the server's order. An error ends the call with that error.

@@ -9,11 +9,11 @@
 
 #include <fmt/format.h>
 
+#include "common/base/parallel.h"
 #include "common/base/status.h"
 #include "common/base/stop_signal.h"
 #include "common/base/thread.h"
 #include "common/survey/survey.h"
-#include "hub/reconcile/cluster/parallel.h"
 
 namespace clusterpulse::reconcile {
 namespace {
@@ -101,7 +101,7 @@ PullResult Pull(kube::KubeApi& api, const PullRequest& request, std::stop_token 
   reads.emplace_back([&] { deployments = survey::CountDeployments(api, call); });
   if (request.read_info) reads.emplace_back([&] { info = survey::ReadClusterInfo(api, request.endpoint, call); });
   if (request.read_operators) reads.emplace_back([&] { operators = survey::ReadOperators(api, call); });
-  RunParallel(reads, request.parallel_reads);
+  base::RunParallel(reads, request.parallel_reads);
 
   if (stop.stop_requested()) {
     result.status = absl::CancelledError("the hub is stopping");

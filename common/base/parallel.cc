@@ -1,4 +1,4 @@
-#include "hub/reconcile/cluster/parallel.h"
+#include "common/base/parallel.h"
 
 #include <algorithm>
 #include <atomic>
@@ -6,7 +6,7 @@
 
 #include "common/base/thread.h"
 
-namespace clusterpulse::reconcile {
+namespace clusterpulse::base {
 
 void RunParallel(const std::vector<std::function<void()>>& tasks, int limit) {
   std::atomic<std::size_t> next{0};
@@ -15,8 +15,8 @@ void RunParallel(const std::vector<std::function<void()>>& tasks, int limit) {
   };
   const auto threads = std::min(tasks.size(), static_cast<std::size_t>(std::max(limit, 1)));
   std::vector<std::jthread> helpers;  // joined when this returns
-  for (std::size_t i = 1; i < threads; ++i) helpers.push_back(base::StartThread("cluster-read", work));
+  for (std::size_t i = 1; i < threads; ++i) helpers.push_back(StartThread("parallel", work));
   work();
 }
 
-}  // namespace clusterpulse::reconcile
+}  // namespace clusterpulse::base
