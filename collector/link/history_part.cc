@@ -66,6 +66,7 @@ model::Batch HistoryPart(const model::Batch& batch) {
     model::SourceResult& numbers = out.sources.emplace_back();
     numbers.source = source.source;
     numbers.aggregations = source.aggregations;
+    numbers.age = source.age;
   }
   return out;
 }

@@ -80,8 +80,18 @@ model::Batch CutPart(const model::Batch& piece, std::size_t first, std::size_t l
                             .resource_count = source.resource_count,
                             .truncated = source.truncated,
                             .duration = source.duration,
-                            .rows = window.Cut(source.rows)});
-    if (window.is_first()) part.sources.front().aggregations = source.aggregations;
+                            .rows = window.Cut(source.rows),
+                            .definition_hash = source.definition_hash,
+                            .age = source.age,
+                            .failure = source.failure,
+                            .errors = source.errors});
+    if (window.is_first()) {
+      model::SourceResult& first = part.sources.front();
+      first.aggregations = source.aggregations;
+      first.aggregations_json = source.aggregations_json;
+      first.message = source.message;
+      first.fields = source.fields;
+    }
   }
   return part;
 }
@@ -113,7 +123,10 @@ std::vector<std::string> ScopesOf(const model::Batch& batch) {
   if (s.operators.has_value()) scopes.emplace_back("operators");
   if (s.cluster_operators.has_value()) scopes.emplace_back("cluster_operators");
   if (s.info.has_value()) scopes.emplace_back("info");
-  for (const model::SourceResult& source : batch.sources) scopes.push_back("source:" + source.source);
+  // That a run failed does not take the place of what an earlier one found.
+  for (const model::SourceResult& source : batch.sources) {
+    scopes.push_back((source.failure.empty() ? "source:" : "failed-source:") + source.source);
+  }
   return scopes;
 }
 

@@ -23,7 +23,8 @@ struct Piece {
   // are the piece.
   std::vector<std::string> bodies;
   std::size_t bytes = 0;            // of all bodies as messages
-  std::vector<std::string> scopes;  // what it holds: "nodes", "counts", ..., "source:<namespace>/<name>"
+  // What it holds: "nodes", "counts", ..., "source:<namespace>/<name>", "failed-source:<namespace>/<name>".
+  std::vector<std::string> scopes;
   bool is_source = false;           // holds one source and nothing else
   std::string history;              // body of its history part (history_part.h), if that was asked for
 };

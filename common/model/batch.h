@@ -20,14 +20,27 @@ struct SourceRow {
   bool operator==(const SourceRow&) const = default;
 };
 
-// What one MetricSource gave in one collection.
+// How one field of a MetricSource fits the objects of a run.
+struct SourceField {
+  std::string name;
+  std::uint64_t matched = 0, empty = 0, failed = 0;  // objects; empty: missing or null; failed: of a wrong type
+  bool operator==(const SourceField&) const = default;
+};
+
+// What one MetricSource gave in one run.
 struct SourceResult {
   std::string source;  // "<namespace>/<name>"
   std::int32_t resource_count = 0;
   bool truncated = false;
   std::chrono::milliseconds duration{0};
   std::vector<SourceRow> rows;
-  std::map<std::string, double> aggregations;
+  std::map<std::string, double> aggregations;  // those that are one number: what becomes samples
+  std::string aggregations_json;               // all of them, a JSON object; empty: an upstream collector's
+  std::string definition_hash;                 // of what was run; empty: an upstream collector's
+  std::chrono::milliseconds age{0};            // the run began so long before the batch was collected
+  std::string failure, message;                // why there are no rows, in a word and for a person; empty: there are
+  std::vector<SourceField> fields;
+  std::int32_t errors = 0;  // calls that failed and cost some namespace
   bool operator==(const SourceResult&) const = default;
 };
 

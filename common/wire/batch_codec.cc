@@ -294,6 +294,15 @@ absl::Status DecodeSource(const v1::CustomResourceBatch& from, model::SourceResu
     if (!std::isfinite(value)) check.Fail("aggregation_values", "has a value that is not a finite number");
     to.aggregations.emplace(name, value);
   }
+  to.aggregations_json = from.aggregations_json();
+  to.definition_hash = from.definition_hash();
+  to.age = std::chrono::milliseconds(check.Count("age_ms", from.age_ms()));
+  to.failure = from.failure();
+  to.message = from.message();
+  to.errors = check.Count("errors", from.errors());
+  for (const auto& field : from.fields()) {
+    to.fields.push_back({field.name(), field.matched(), field.empty(), field.failed()});
+  }
   return fault;
 }
 
@@ -312,6 +321,19 @@ void EncodeSource(const model::SourceResult& from, v1::CustomResourceBatch& to) 
   }
   for (const auto& [name, value] : from.aggregations) {
     if (std::isfinite(value)) to.mutable_aggregation_values()->insert({name, value});
+  }
+  to.set_aggregations_json(from.aggregations_json);
+  to.set_definition_hash(from.definition_hash);
+  to.set_age_ms(Count(from.age.count()));
+  to.set_failure(from.failure);
+  to.set_message(from.message);
+  to.set_errors(Count(from.errors));
+  for (const model::SourceField& field : from.fields) {
+    v1::SourceField& out = *to.add_fields();
+    out.set_name(field.name);
+    out.set_matched(field.matched);
+    out.set_empty(field.empty);
+    out.set_failed(field.failed);
   }
 }
 

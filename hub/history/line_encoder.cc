@@ -86,8 +86,13 @@ bool AppendLabelValue(std::string& out, std::string_view value) {
   return true;
 }
 
-LineEncoder::LineEncoder(LineBuffer& out, std::int64_t stamp_ms, std::int64_t now_ms)
-    : out_(out), is_stamp_ok_(stamp_ms > 0 && stamp_ms - now_ms <= kMaxAheadMs) {
+LineEncoder::LineEncoder(LineBuffer& out, std::int64_t batch_ms, std::int64_t now_ms)
+    : out_(out), batch_ms_(batch_ms), now_ms_(now_ms) {
+  Stamp(batch_ms);
+}
+
+void LineEncoder::Stamp(std::int64_t stamp_ms) {
+  is_stamp_ok_ = stamp_ms > 0 && stamp_ms - now_ms_ <= kMaxAheadMs;
   char* at = stamp_;
   *at++ = ' ';
   at = std::to_chars(at, stamp_ + sizeof stamp_, stamp_ms).ptr;

@@ -54,9 +54,10 @@ class LineEncoder final : public SampleSink {
   static constexpr std::int64_t kMaxAheadMs = 24 * 3600 * 1000;
 
   // All borrowed and appended to; must outlive this.
-  LineEncoder(LineBuffer& out, std::int64_t stamp_ms, std::int64_t now_ms);
+  LineEncoder(LineBuffer& out, std::int64_t batch_ms, std::int64_t now_ms);
 
   void Labels(std::string_view cluster, std::string_view key, std::string_view value) override;
+  void Earlier(std::chrono::milliseconds age) override { Stamp(batch_ms_ - age.count()); }
   void Sample(const MetricName& name, Number value) override;
   void Ambiguous(std::string_view name) override { Refuse(Refusal::kAmbiguous, name); }
 
@@ -68,11 +69,13 @@ class LineEncoder final : public SampleSink {
 
  private:
   static constexpr std::size_t Index(Refusal kind) { return static_cast<std::size_t>(kind); }
+  void Stamp(std::int64_t stamp_ms);
   void Refuse(Refusal kind, std::string_view example);
   // False: the value breaks the rule.
   bool AppendLabel(std::string_view key, std::string_view value);
 
   LineBuffer& out_;
+  const std::int64_t batch_ms_, now_ms_;
   std::string labels_;     // with braces and the blank behind them
   std::string bad_label_;  // why the samples that follow are refused; empty: they are not
   char stamp_[24] = {};    // with the blank in front and the newline

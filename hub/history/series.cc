@@ -116,6 +116,7 @@ std::string AggregationName(std::string_view aggregation) {
 void AggregationSamples(const std::string& cluster, const model::SourceResult& result, SampleSink& sink) {
   if (result.aggregations.empty()) return;
   sink.Labels(cluster, "source", result.source);
+  sink.Earlier(result.age);
   std::set<std::string> altered;
   for (const auto& [aggregation, value] : result.aggregations) {
     const std::string name = AggregationName(aggregation);

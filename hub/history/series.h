@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -55,13 +56,15 @@ class MetricName {
   bool is_valid_;
 };
 
-// Takes the samples of one batch. All have the same time: StampOf(batch).
+// Takes the samples of one batch. Their time is StampOf(batch), for those of a source earlier by its age.
 class SampleSink {
  public:
   virtual ~SampleSink() = default;
   // Holds for the samples that follow: cluster="...", and, unless `key` is empty, one more label. A label whose value
   // is empty is left out. The views live until the next call.
   virtual void Labels(std::string_view cluster, std::string_view key, std::string_view value) = 0;
+  // Holds for the samples that follow: they are so much older than the batch; 0 at first.
+  virtual void Earlier(std::chrono::milliseconds age) = 0;
   virtual void Sample(const MetricName& name, Number value) = 0;
   // A sample that cannot be told apart from another one of the same batch.
   virtual void Ambiguous(std::string_view name) = 0;

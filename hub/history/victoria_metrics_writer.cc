@@ -36,6 +36,7 @@ constexpr std::size_t kReasonBytes = 300;
 class CountingSink final : public SampleSink {
  public:
   void Labels(std::string_view, std::string_view, std::string_view) override {}
+  void Earlier(std::chrono::milliseconds) override {}
   void Sample(const MetricName&, Number) override { ++count_; }
   void Ambiguous(std::string_view) override {}
   std::size_t count() const { return count_; }

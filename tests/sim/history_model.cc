@@ -25,6 +25,7 @@ class CpuSamples final : public history::SampleSink {
   void Labels(std::string_view cluster, std::string_view key, std::string_view value) override {
     labels_ = fmt::format("{}|{}={}", cluster, key, value);
   }
+  void Earlier(std::chrono::milliseconds) override {}  // of sources, which these fleets have not
   void Sample(const history::MetricName& name, history::Number value) override {
     if (name.text().ends_with("_cpu_capacity")) {
       samples.push_back({fmt::format("{}|{}", labels_, name.text()), time_ms_, value.real()});

@@ -40,6 +40,7 @@ class RecordSink final : public history::SampleSink {
     labels_ = {{"cluster", std::string(cluster)}};
     if (!key.empty() && !value.empty()) labels_.emplace(key, value);
   }
+  void Earlier(std::chrono::milliseconds) override {}  // of sources, which these fleets have not
   void Sample(const history::MetricName& name, history::Number value) override {
     labels_["__name__"] = name.text();
     batch_.samples.emplace_back(record_.SeriesId(SeriesText(labels_)), value.real());

@@ -148,7 +148,7 @@ TEST_CASE("a batch that fits stays whole") {
   const std::vector<Piece> pieces = Split(batch);
   REQUIRE(pieces.size() == 1);
   CHECK(pieces[0].scopes == std::vector<std::string>{"nodes", "counts", "namespaces", "operators", "cluster_operators",
-                                                     "info", "source:team-a/certificates"});
+                                                     "info", "failed-source:team-a/certificates"});
   CHECK_FALSE(pieces[0].is_source);
   CHECK(Content(ReadParts(pieces[0]).front()) == Content(batch));
 }

@@ -118,6 +118,13 @@ inline model::Batch FullBatch() {
   source.duration = std::chrono::milliseconds(12);
   source.rows = {{"ns/a", "ns", "a", {{"app", "x"}}, R"({"ready":true})"}};
   source.aggregations = {{"ready", 7.5}};
+  source.aggregations_json = R"({"ready":7.5,"by_issuer":{"a":1}})";
+  source.definition_hash = "0f1e2d3c4b5a6978";
+  source.age = std::chrono::milliseconds(1500);
+  source.failure = "Forbidden";
+  source.message = "team-b may not be listed";
+  source.fields = {{"ready", 6, 1, 2}};
+  source.errors = 1;
   batch.sources = {source};
   return batch;
 }

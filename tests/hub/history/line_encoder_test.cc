@@ -48,6 +48,20 @@ TEST_CASE("lines are as upstream writes them") {
   CHECK(e.encoder.refused() == 0);
 }
 
+TEST_CASE("lines that are older than the batch have their own time") {
+  Encoded e;
+  e.encoder.Labels("c", "", "");
+  e.encoder.Sample("a", 1);
+  e.encoder.Earlier(std::chrono::milliseconds(1500));
+  e.encoder.Sample("b", 1);
+  e.encoder.Earlier(std::chrono::milliseconds(2000));  // 1970
+  e.encoder.Sample("c", 1);
+  e.encoder.Earlier(std::chrono::milliseconds(0));
+  e.encoder.Sample("d", 1);
+  CHECK(e.text() == "a{cluster=\"c\"} 1 2000\nb{cluster=\"c\"} 1 500\nd{cluster=\"c\"} 1 2000\n");
+  CHECK(e.encoder.refused(Refusal::kTime) == 1);
+}
+
 TEST_CASE("numbers") {
   struct Case {
     Number value;

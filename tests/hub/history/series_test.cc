@@ -18,20 +18,24 @@ class Recorder final : public SampleSink {
     labels_ = "cluster=" + std::string(cluster);
     if (!key.empty()) labels_ += fmt::format(",{}={}", key, value);
   }
+  void Earlier(std::chrono::milliseconds age) override { age_ = age; }
   void Sample(const MetricName& name, Number value) override {
     CHECK(name.is_valid());
     const std::string series = fmt::format("{}{{{}}}", name.text(), labels_);
     CHECK(values.emplace(series, value.real()).second);
     order.push_back(series);
+    if (age_.count() != 0) ages.emplace(series, age_);
     if (value.is_integer()) ++integers;
   }
   void Ambiguous(std::string_view name) override { ambiguous.emplace_back(name); }
 
   std::map<std::string, double> values;
   std::vector<std::string> order, ambiguous;
+  std::map<std::string, std::chrono::milliseconds> ages;  // of those that are older than the batch
   int integers = 0;
 
  private:
+  std::chrono::milliseconds age_{0};
   std::string labels_;
 };
 
@@ -137,6 +141,19 @@ TEST_CASE("namespaces are counted where they are not listed") {
   CHECK(Record(batch).values.at("clusterpulse_cluster_namespaces_total{cluster=c}") == 5);
   batch.snapshot.namespaces = {"a", "b"};
   CHECK(Record(batch).values.at("clusterpulse_cluster_namespaces_total{cluster=c}") == 2);
+}
+
+TEST_CASE("what a source found is as old as its run, all else as the batch") {
+  model::Batch batch{.cluster = "c"};
+  batch.snapshot.counts.emplace();
+  batch.sources.push_back({.source = "ns/m", .aggregations = {{"a", 1}}, .age = std::chrono::seconds(40)});
+  batch.sources.push_back({.source = "ns/n", .aggregations = {{"b", 1}}});
+  const auto name = [](std::string_view name, std::string_view source) {
+    return fmt::format("clusterpulse_custom_resource_{}{{cluster=c,source=ns/{}}}", name, source);
+  };
+  const Recorder recorder = Record(batch);
+  CHECK(recorder.values.contains(name("b", "n")));
+  CHECK(recorder.ages == std::map<std::string, std::chrono::milliseconds>{{name("a", "m"), std::chrono::seconds(40)}});
 }
 
 TEST_CASE("names of aggregations become names of series") {
