@@ -18,6 +18,7 @@ find_package(gRPC CONFIG REQUIRED)
 set_target_properties(re2::re2 PROPERTIES INTERFACE_COMPILE_OPTIONS "")
 pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 pkg_check_modules(LIBDEFLATE REQUIRED IMPORTED_TARGET libdeflate)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis)
 # Its package defines _FILE_OFFSET_BITS=64, which 64-bit machines have anyway and which precompiled headers refuse.
 set_target_properties(PkgConfig::HIREDIS PROPERTIES INTERFACE_COMPILE_OPTIONS "" INTERFACE_COMPILE_DEFINITIONS "")

@@ -5,7 +5,7 @@ build=(g++ cmake ninja-build ccache mold pkg-config
   libabsl-dev libfmt-dev rapidjson-dev libsimdjson-dev libyaml-cpp-dev libcli11-dev prometheus-cpp-dev
   libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler
   libcpp-httplib-dev libcurl4-openssl-dev libssl-dev zlib1g-dev libsqlite3-dev libhiredis-dev libjemalloc-dev
-  libdeflate-dev libre2-dev catch2 libbenchmark-dev ca-certificates)
+  libdeflate-dev libutf8proc-dev libre2-dev catch2 libbenchmark-dev ca-certificates)
 testing=(redis-server redis-tools victoria-metrics etcd-server etcd-client golang-go dpkg-dev curl openssl procps faketime iproute2 nftables)
 check=(clang-14 clang-tidy-14 clang-format-14 clang-16 libclang-rt-16-dev)
 case "${1:-}" in

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -43,6 +44,14 @@ int CompareNumbers(Value a, Value b) {
   }
   if (b.kind() == Kind::kInt) return -CompareIntToDouble(b.AsInt(), a.AsDouble());
   return a.AsDouble() < b.AsDouble() ? -1 : (a.AsDouble() > b.AsDouble() ? 1 : 0);
+}
+
+std::int64_t TruncateToInt(Value number) {
+  if (number.kind() == Kind::kInt) return number.AsInt();
+  const double value = number.AsDouble();
+  if (value >= kTwoTo63) return std::numeric_limits<std::int64_t>::max();
+  if (value < -kTwoTo63) return std::numeric_limits<std::int64_t>::min();
+  return static_cast<std::int64_t>(value);
 }
 
 std::size_t WriteNumber(char* out, Value number) {
@@ -98,6 +107,11 @@ char* TextArena::Allocate(std::size_t size) {
   used_ += size;
   total_ += size;
   return at;
+}
+
+void TextArena::GiveBack(std::size_t size) {
+  used_ -= size;
+  total_ -= size;
 }
 
 bool TextArena::Copy(std::string_view text, std::string_view& out) {

@@ -41,53 +41,43 @@ inline constexpr KindSet kAnyKind = kNumbers | KindSet(Kind::kBool) | KindSet(Ki
 // TextArena, the document that is being read, or the compiled source) and must outlive the value.
 class Value {
  public:
-  constexpr Value() : kind_(Kind::kNull), int_(0) {}
+  constexpr Value() : head_(Head(Kind::kNull)), int_(0) {}
   static constexpr Value Null() { return {}; }
-  static constexpr Value Bool(bool value) {
-    Value v;
-    v.kind_ = Kind::kBool;
-    v.int_ = value ? 1 : 0;
-    return v;
-  }
-  static constexpr Value Int(std::int64_t value) {
-    Value v;
-    v.kind_ = Kind::kInt;
-    v.int_ = value;
-    return v;
-  }
+  static constexpr Value Bool(bool value) { return {Head(Kind::kBool), std::int64_t{value}}; }
+  static constexpr Value Int(std::int64_t value) { return {Head(Kind::kInt), value}; }
   // Infinity and NaN, which no document can hold, become null.
   static constexpr Value Double(double value) {
-    Value v;
-    if (value - value != 0) return v;
-    v.kind_ = Kind::kDouble;
+    Value v(Head(value - value == 0 ? Kind::kDouble : Kind::kNull), 0);
     v.double_ = value;
     return v;
   }
   // Of more than 4 GiB only the beginning.
   static constexpr Value Text(std::string_view text) {
-    Value v;
-    v.kind_ = Kind::kText;
-    v.size_ = static_cast<std::uint32_t>(text.size() < UINT32_MAX ? text.size() : UINT32_MAX);
+    const std::uint64_t size = text.size() < UINT32_MAX ? text.size() : UINT32_MAX;
+    Value v(Head(Kind::kText) | size << 32, 0);
     v.text_ = text.data();
     return v;
   }
 
-  constexpr Kind kind() const { return kind_; }
-  constexpr bool IsNull() const { return kind_ == Kind::kNull; }
-  constexpr bool IsNumber() const { return kind_ == Kind::kInt || kind_ == Kind::kDouble; }
-  constexpr bool IsText() const { return kind_ == Kind::kText; }
+  constexpr Kind kind() const { return static_cast<Kind>(head_ & 0xFF); }
+  constexpr bool IsNull() const { return kind() == Kind::kNull; }
+  constexpr bool IsNumber() const { return kind() == Kind::kInt || kind() == Kind::kDouble; }
+  constexpr bool IsText() const { return kind() == Kind::kText; }
 
   // REQUIRES: the kind of the name.
   constexpr bool AsBool() const { return int_ != 0; }
   constexpr std::int64_t AsInt() const { return int_; }
   constexpr double AsDouble() const { return double_; }
-  constexpr std::string_view AsText() const { return {text_, size_}; }
+  constexpr std::string_view AsText() const { return {text_, head_ >> 32}; }
   // REQUIRES: IsNumber(). The nearest double.
-  constexpr double Number() const { return kind_ == Kind::kInt ? static_cast<double>(int_) : double_; }
+  constexpr double Number() const { return kind() == Kind::kInt ? static_cast<double>(int_) : double_; }
 
  private:
-  Kind kind_;
-  std::uint32_t size_ = 0;
+  static constexpr std::uint64_t Head(Kind kind) { return static_cast<std::uint64_t>(kind); }
+  constexpr Value(std::uint64_t head, std::int64_t value) : head_(head), int_(value) {}
+
+  // The kind, and the size of a text above it: one word, so that a value is written and read as two words, whole.
+  std::uint64_t head_;
   union {
     std::int64_t int_;
     double double_;
@@ -101,6 +91,8 @@ static_assert(sizeof(Value) == 16);
 bool SameValue(Value a, Value b);
 // Exact order of two numbers (an integer against a double too). REQUIRES: both IsNumber().
 int CompareNumbers(Value a, Value b);
+// Toward zero; what is beyond 64 bits is the nearest limit. REQUIRES: IsNumber().
+std::int64_t TruncateToInt(Value number);
 
 // The one text form (metricsource-decisions.md 10): integers and integral doubles within int64 plain, other doubles
 // shortest round-trip, without an exponent between 1e-6 and 1e21; true, false; text as it is; null: nothing.
@@ -123,6 +115,8 @@ class TextArena {
 
   // `size` bytes that live until Reset; null when the row's bound would be passed.
   char* Allocate(std::size_t size);
+  // Takes back the last `size` bytes of what the latest Allocate gave: for texts whose size shows as they are made.
+  void GiveBack(std::size_t size);
   // A copy that lives until Reset; false (and `out` untouched) when the row's bound would be passed.
   bool Copy(std::string_view text, std::string_view& out);
   // Forgets every text and keeps at most 64 KiB of memory for the next row.

@@ -119,6 +119,25 @@ TEST_CASE("a number's text fits its buffer and is that of documents") {
   }
 }
 
+TEST_CASE("numbers are truncated toward zero, within 64 bits") {
+  CHECK(TruncateToInt(Value::Int(kMinInt)) == kMinInt);
+  CHECK(TruncateToInt(Value::Double(-2.9)) == -2);
+  CHECK(TruncateToInt(Value::Double(9223372036854775808.0)) == kMaxInt);
+  CHECK(TruncateToInt(Value::Double(-9223372036854775808.0)) == kMinInt);
+  CHECK(TruncateToInt(Value::Double(-1e300)) == kMinInt);
+}
+
+TEST_CASE("what an arena gets back counts no more") {
+  TextArena arena;
+  for (int i = 0; i < 4; ++i) {
+    REQUIRE(arena.Allocate(TextArena::kMaxBytes) != nullptr);
+    arena.GiveBack(TextArena::kMaxBytes);
+  }
+  char* const first = arena.Allocate(10);
+  arena.GiveBack(4);
+  CHECK(arena.Allocate(1) == first + 6);
+}
+
 TEST_CASE("an arena gives text that lives until the row ends, up to its bound") {
   TextArena arena;
   std::string_view first, second;

@@ -1,0 +1,1 @@
+cp_fuzz(metricsource_expression_fuzz SRCS ${CMAKE_CURRENT_LIST_DIR}/metricsource_expression_fuzz.cc DEPS common_metricsource CORPUS ${CMAKE_CURRENT_LIST_DIR}/corpus/metricsource_expression)
