@@ -318,6 +318,7 @@ struct Stream::State {
   Waker waker;
   Fd fd;
   Owned<SSL> ssl;  // null: plain TCP
+  bool aborted = false;
 };
 
 std::string Endpoint::ToString() const {
@@ -357,7 +358,7 @@ absl::StatusOr<Endpoint> ParseEndpoint(std::string_view text, std::uint16_t defa
 Stream::Stream(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
 Stream::~Stream() {
-  if (state_->ssl == nullptr) return;
+  if (state_->ssl == nullptr || state_->aborted) return;
   ERR_clear_error();
   SSL_shutdown(state_->ssl.get());  // says goodbye when the socket takes it at once; nobody waits for the answer
   ERR_clear_error();
@@ -383,6 +384,12 @@ absl::StatusOr<std::unique_ptr<Stream>> Stream::Connect(const Endpoint& endpoint
     break;  // somebody answered: another address would not judge certificates differently
   }
   return base::Annotate(last, context);
+}
+
+void Stream::Abort() {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  setsockopt(state_->fd.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  state_->aborted = true;
 }
 
 absl::Status Stream::Write(std::string_view bytes, SteadyTime deadline) {

@@ -57,6 +57,9 @@ class Stream {
   absl::Status Write(std::string_view bytes, base::SteadyTime deadline);
   // Reads at least one byte and at most `size`. The peer's orderly end is kUnavailable.
   absl::StatusOr<std::size_t> Read(char* out, std::size_t size, base::SteadyTime deadline);
+  // The connection ends with a reset when this is destroyed: what was written and has not arrived by then never does.
+  // Otherwise the system goes on sending it for minutes, and the peer may take it after what came over another one.
+  void Abort();
   // False when an idle connection is known to be dead (closed, failed or with unexpected bytes). Does not block.
   bool IsQuiet() const;
 

@@ -535,6 +535,8 @@ absl::StatusOr<std::unique_ptr<RedisConnection>> RedisStore::Take() {
 }
 
 void RedisStore::Return(std::unique_ptr<RedisConnection> connection, bool alive) {
+  // What was not answered may still be on its way. It must not arrive after what the caller does about that.
+  if (!alive) connection->stream->Abort();
   {
     base::MutexLock lock(mu_);
     Mark& mark = marks_[connection.get()];

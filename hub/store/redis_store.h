@@ -30,8 +30,9 @@ class RedisConnection;
 // with the last, so a batch that broke off is simply applied again. A key of a foreign type refuses the whole chunk.
 //
 // Connections: at most `max_connections`, kept open; callers beyond that wait. While Redis cannot be reached, calls
-// fail at once between attempts, which are spaced by backoff. With Sentinel the master is looked up at every dial; a
-// demoted one (READONLY) makes all connections be made anew.
+// fail at once between attempts, which are spaced by backoff. A call that ran out of time ends its connection with a
+// reset, so that its command is not carried out after those of later calls. With Sentinel the master is looked up at
+// every dial; a demoted one (READONLY) makes all connections be made anew.
 //
 // The user needs ~* &* +@read +@write +@pubsub +@connection +@scripting. A server that may evict keys under memory
 // pressure would silently lose clusters: warned about once, if INFO is allowed and says so.

@@ -300,6 +300,39 @@ TEST_CASE("a stop wakes who waits, for good") {
         absl::StatusCode::kCancelled);
 }
 
+TEST_CASE("what an aborted connection has not sent is never sent") {
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int small = 4096;  // before listen: what is accepted inherits it
+  setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  REQUIRE(bind(listener, reinterpret_cast<sockaddr*>(&address), size) == 0);
+  REQUIRE(listen(listener, 8) == 0);
+  getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+
+  for (const bool aborts : {false, true}) {
+    CAPTURE(aborts);
+    auto stream = Stream::Connect({"127.0.0.1", ntohs(address.sin_port)}, std::nullopt, In(5s));
+    REQUIRE(stream.ok());
+    const int peer = accept(listener, nullptr, nullptr);
+    REQUIRE(peer >= 0);
+    // Until neither side holds more.
+    const std::string piece(16 << 10, 'x');
+    std::size_t taken = 0, arrived = 0;
+    while ((*stream)->Write(piece, In(100ms)).ok()) taken += piece.size();
+    if (aborts) (*stream)->Abort();
+    stream->reset();
+    std::string buffer(64 << 10, '\0');
+    for (ssize_t n = 0; (n = recv(peer, buffer.data(), buffer.size(), 0)) > 0;) arrived += static_cast<std::size_t>(n);
+    close(peer);
+    CHECK(taken > 0);
+    CHECK((arrived < taken) == aborts);
+  }
+  close(listener);
+}
+
 TEST_CASE("a peer that went away is unavailable, noticed when idle, and no signal") {
   const Echo server({});
   auto stream = Stream::Connect({"127.0.0.1", server.port()}, std::nullopt, In(5s));
