@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "common/base/status.h"
@@ -151,8 +152,8 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
   const std::chrono::seconds operator_life =
       LifeOf(options_.cache_ttl, std::max(cadence.interval, cadence.operator_interval));
 
-  std::vector<Write> writes = std::move(beside);
-  writes.reserve(32 + (snapshot.nodes.has_value() ? 2 * snapshot.nodes->size() : 0));
+  std::vector<Write> writes;
+  writes.reserve(32 + beside.size() + (snapshot.nodes.has_value() ? 2 * snapshot.nodes->size() : 0));
   if (snapshot.counts.has_value()) {
     documents::CarriedCounts carried;
     const std::string key = keys::Cluster(cluster, "metrics");
@@ -184,6 +185,7 @@ absl::StatusOr<ApplyResult> ClusterState::Apply(const WriterPosition& position, 
   const std::string now_text = base::FormatSeconds(now);
   PutStatusWrites(cluster, status, now_text, writes);
   PutEvents(cluster, events, now_text, writes);
+  writes.insert(writes.end(), std::make_move_iterator(beside.begin()), std::make_move_iterator(beside.end()));
   return WriteAs(position, writes);
 }
 

@@ -64,9 +64,10 @@ absl::StatusOr<ApplyResult> CollectorState::Apply(const WriterPosition& position
   const std::string& cluster = position.cluster;
   std::vector<Write> beside;
   beside.push_back(SetString{keys::Push(cluster), documents::OfPushRecord(batch.record), {}});
-  beside.push_back(PositionOf(cluster, batch.durable));
   if (batch.gaps != nullptr) clusters_.PutGaps(cluster, *batch.gaps, beside);
   if (batch.hint) beside.push_back(Hint(cluster));
+  // In the chunk that moves the position, if there are several: the numbers are those of the instance it moves to.
+  beside.push_back(PositionOf(cluster, batch.durable));
   return clusters_.Apply(position, batch.snapshot, {batch.record.health, batch.record.message}, batch.cadence,
                          batch.events, std::move(beside), batch.data_at);
 }

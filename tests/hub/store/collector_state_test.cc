@@ -65,6 +65,91 @@ TEST_CASE("a batch, its record and what is durable are one step, and a later str
   CHECK(hub.Position() == StoredPosition{next, "i", 4, {{2, {{4, 4}}}}});
 }
 
+// As Redis takes a batch of several chunks: each is there for good before the next is sent. Breaks off before the last.
+class BrokenOffStore final : public StateStore {
+ public:
+  explicit BrokenOffStore(StateStore& store) : store_(store) {}
+
+  absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const std::vector<Write>& writes) override {
+    WriterPosition unmoved = position;
+    unmoved.seq = 0;
+    const std::vector<Write> chunk(writes.begin(), std::prev(writes.end()));
+    const auto result = store_.Apply(unmoved, chunk);
+    if (!result.ok() || *result != ApplyResult::kApplied) return result;
+    return absl::UnavailableError("broken off");
+  }
+  absl::Status Commit(const std::vector<Write>& writes) override { return store_.Commit(writes); }
+  absl::StatusOr<std::uint64_t> AcquireEpoch(const std::string& cluster, WriterRole role, std::int64_t now) override {
+    return store_.AcquireEpoch(cluster, role, now);
+  }
+  absl::StatusOr<std::optional<std::string>> Get(const std::string& key) override { return store_.Get(key); }
+  absl::StatusOr<std::vector<std::optional<std::string>>> GetMany(const std::vector<std::string>& keys) override {
+    return store_.GetMany(keys);
+  }
+  absl::StatusOr<std::map<std::string, std::string>> HashGetAll(const std::string& key) override {
+    return store_.HashGetAll(key);
+  }
+  absl::StatusOr<std::vector<std::string>> SetMembers(const std::string& key) override {
+    return store_.SetMembers(key);
+  }
+  absl::StatusOr<std::vector<std::pair<std::string, double>>> SortedNewest(const std::string& key,
+                                                                           std::size_t limit) override {
+    return store_.SortedNewest(key, limit);
+  }
+  absl::StatusOr<std::vector<std::string>> ListRange(const std::string& key, std::size_t limit) override {
+    return store_.ListRange(key, limit);
+  }
+  absl::StatusOr<Ttl> TimeToLive(const std::string& key) override { return store_.TimeToLive(key); }
+  absl::StatusOr<std::int64_t> DeletePrefix(const std::string& prefix) override { return store_.DeletePrefix(prefix); }
+  absl::StatusOr<std::vector<std::string>> Keys(const std::string& prefix) override { return store_.Keys(prefix); }
+  absl::StatusOr<bool> AcquireLease(const std::string& name, const std::string& holder,
+                                    std::chrono::milliseconds ttl) override {
+    return store_.AcquireLease(name, holder, ttl);
+  }
+  absl::StatusOr<std::optional<std::string>> LeaseHolder(const std::string& name) override {
+    return store_.LeaseHolder(name);
+  }
+  absl::Status ReleaseLease(const std::string& name, const std::string& holder) override {
+    return store_.ReleaseLease(name, holder);
+  }
+  absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(const std::string& channel,
+                                                          std::function<void(std::string_view)> on_message) override {
+    return store_.Subscribe(channel, std::move(on_message));
+  }
+  std::chrono::milliseconds DurableAfter() const override { return store_.DurableAfter(); }
+  model::DurableMark Durable() override { return store_.Durable(); }
+  absl::Status Ping() override { return store_.Ping(); }
+
+ private:
+  StateStore& store_;
+};
+
+TEST_CASE("a batch of another instance that breaks off between its chunks leaves the position as it was") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  REQUIRE(hub.Apply({"c", epoch, "old", 9}, {{4, {}}}) == ApplyResult::kApplied);
+  BrokenOffStore broken(*hub.store);
+  ClusterState clusters(broken, {.hub_namespace = "hub"}, hub.clock);
+  CollectorState state(broken, clusters, "hub");
+  const DurableBatches durable{{7, {}}};
+  GapLedger gaps;
+  gaps.Record("new", {{1, 2}, hub.clock.Now(), hub.clock.Now(), model::GapCause::kRejected});
+  const model::ClusterSnapshot snapshot;
+  const auto result = state.Apply({"c", epoch, "new", 8}, {.snapshot = snapshot,
+                                                           .record = hub.record,
+                                                           .durable = durable,
+                                                           .cadence = {},
+                                                           .events = {},
+                                                           .hint = true,
+                                                           .data_at = std::nullopt,
+                                                           .gaps = &gaps});
+  CHECK(result.status().code() == absl::StatusCode::kUnavailable);
+  const StoredPosition position = hub.Position();
+  CHECK(position.instance == "old");
+  CHECK(position.state_seq == 9);
+  CHECK(position.durable == DurableBatches{{4, {}}});
+}
+
 TEST_CASE("what is durable can be remembered alone; another instance starts over") {
   Hub hub;
   const std::uint64_t epoch = hub.TakeOver();
