@@ -220,23 +220,26 @@ bool BatchLane::NeedsGaps(const Queued& queued) const {
   return queued.has_gaps && !receipts_.upstream() && !receipts_.IsDurable(queued.ref.seq);
 }
 
+bool BatchLane::NeedsMark(const Queued& queued) const {
+  return !NeedsState(queued) && !queued.history_only && !receipts_.IsDurable(queued.ref.seq);
+}
+
 std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
-  // Older than the state that is there, which stays.
   const auto needs_nothing = [this](const Queued& queued) {
-    return !NeedsState(queued) && !NeedsSamples(queued) && !NeedsGaps(queued);
+    return !NeedsState(queued) && !NeedsSamples(queued) && !NeedsGaps(queued) && !NeedsMark(queued);
   };
   while (!queue_.empty() && needs_nothing(queue_.front())) SettleFront("history", Stored(), now);
   if (queue_.empty()) return {};
 
   const Queued& front = queue_.front();
-  const bool state = NeedsState(front), gaps = !state && NeedsGaps(front);
+  const bool state = NeedsState(front), gaps = !state && NeedsGaps(front), mark = !gaps && NeedsMark(front);
   store::WriterPosition position{
       .cluster = options_.cluster, .epoch = options_.epoch, .instance = options_.instance, .seq = front.ref.seq};
   return [&services = services_, writer = writer_, position = std::move(position), messages = front.messages,
           data_at = front.data_at, durable = store::DurableBatches{receipts_.durable(), receipts_.newest_durable()},
-          state, gaps, samples = NeedsSamples(front)] {
+          state, gaps, mark, samples = NeedsSamples(front)] {
     Stored stored{.result = store::ApplyResult::kApplied,
-                  .state = state || gaps,
+                  .state = state || gaps || mark,
                   .continuity = services.data.Durable().continuity};
     absl::StatusOr<model::Batch> batch = DecodeParts(*messages);
     if (!batch.ok()) {
@@ -254,6 +257,10 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
       services.metrics.apply_seconds.Observe(std::chrono::duration<double>(services.clock.Steady() - begin).count());
     } else if (gaps) {
       stored.result = writer->PutGaps({.instance = position.instance, .gaps = batch->gaps});
+    } else if (mark) {
+      // A store that keeps this has kept all that was written before it.
+      stored.result = writer->PutDurable(position.instance, durable);
+      if (stored.result.ok() && *stored.result == store::ApplyResult::kApplied) stored.durable = durable;
     }
     // Only then: what is tried again would fill the queue with the same samples.
     if (samples && stored.result.ok() && *stored.result != store::ApplyResult::kFenced) {

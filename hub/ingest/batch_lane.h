@@ -126,6 +126,8 @@ class BatchLane {
   bool NeedsState(const Queued& queued) const;
   bool NeedsSamples(const Queued& queued) const;
   bool NeedsGaps(const Queued& queued) const;
+  // Its state is in the store already, written by a stream before this one, which may not have lived to see it survive.
+  bool NeedsMark(const Queued& queued) const;
   void SettleFront(std::string_view result, const Stored& stored, base::SteadyTime now);
   void RejectFront(std::string_view kind, std::string_view reason);
   void PopFront();

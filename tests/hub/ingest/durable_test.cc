@@ -114,6 +114,32 @@ TEST_CASE("nothing is durable on the word of a store that fell silent") {
   }
 }
 
+TEST_CASE("state that a stream before this one wrote is durable when the store says so, not at once") {
+  TestHub hub;
+  hub.data.SetDurableAfter(2s);
+  TestStream& before = hub.ConnectDelivery();
+  hub.Send(before, MakeBatch(1));
+  hub.Gone(before);
+  TestStream& stream = hub.ConnectDelivery();
+  hub.Send(stream, MakeBatch(1));
+  hub.AdvanceBy(20ms);
+  const auto acks = stream.Take<model::DeliveryAck>();
+  REQUIRE(acks.size() == 1);
+  CHECK(acks[0].applied == Ranges{{1, 1}});
+  CHECK(acks[0].durable == model::DurablePosition{});
+  CHECK(hub.Applied() == std::vector<std::uint64_t>{1});
+  SECTION("it survives") {
+    hub.AdvanceBy(2s);
+    CHECK(LastDurable(stream) == model::DurablePosition{.low = 1});
+  }
+  SECTION("the store may have lost it: as with any other batch") {
+    hub.data.BreakContinuity();
+    hub.AdvanceBy(2s);
+    CHECK(LastDurable(stream) == model::DurablePosition{});
+    CHECK(stream.Take<model::Replay>() == std::vector<model::Replay>{{"inst-a", {1, 1}}});
+  }
+}
+
 TEST_CASE("several ranges are asked for one by one") {
   TestHub hub;
   hub.data.SetDurableAfter(2s);
