@@ -205,6 +205,7 @@ class Admitter {
       if (position->instance == out.instance) {
         out.state_seq = position->state_seq;
         durable = model::SeqSet(position->durable.position);
+        out.durable_stored = durable.position();
       }
       // What it was once told is gone from its spool, whatever the store remembers.
       durable.AddUpTo(registration_.durable_low);

@@ -29,8 +29,9 @@ struct Admission {
   Credential credential;
   std::string instance;  // the collector's, or made up for an upstream one
   std::uint64_t state_seq = 0;
-  store::DurableBatches durable;
-  store::Presence presence;  // as written
+  store::DurableBatches durable;          // by what the store and the collector say
+  model::DurablePosition durable_stored;  // by what the store says alone
+  store::Presence presence;               // as written
 };
 
 struct AdmissionResult {

@@ -236,7 +236,7 @@ void Session::GoLive(Admission admission, Now now) {
                 writer_, *receipts_, services_);
   presence_.emplace(std::move(admission.presence), now.steady);
   receipts_->SetNewestDurable(admission.durable.newest);
-  durable_written_ = std::move(admission.durable.position);
+  durable_written_ = std::move(admission.durable_stored);
   durable_written_at_ = now.steady;
   gaps_.emplace(admission.instance);
   for (const model::Gap& gap : registration_.gaps) NoteGap(gap);
@@ -471,7 +471,7 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
       if (!closed_ && !aborted_) at(ended_ + kAbortAfter);
       // What it waits for otherwise comes as an event.
       if (closed_ && !job_running_) at(ended_ + end_write_limit_);
-      if (!job_running_) at(after_retry(presence_due()));
+      if (!job_running_) at(after_retry(std::min(presence_due(), durable_due())));
       break;
   }
   if (next == base::SteadyTime::max()) return std::nullopt;
@@ -480,7 +480,8 @@ std::optional<base::SteadyTime> Session::NextTime(Now now) const {
 
 bool Session::IsOver(Now now) const {
   if (state_ != State::kEnding || !closed_ || job_running_) return false;
-  return presence_due() == base::SteadyTime::max() || now.steady - ended_ >= end_write_limit_;
+  const bool is_written = std::min(presence_due(), durable_due()) == base::SteadyTime::max();
+  return is_written || now.steady - ended_ >= end_write_limit_;
 }
 
 }  // namespace clusterpulse::ingest

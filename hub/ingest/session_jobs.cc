@@ -26,8 +26,11 @@ base::SteadyTime Session::presence_due() const {
 }
 
 base::SteadyTime Session::durable_due() const {
-  const bool is_due = !fenced_ && !receipts_->upstream() && lane_->empty() && receipts_->durable() != durable_written_;
-  return is_due ? durable_written_at_ + kBetweenDurableWrites : base::SteadyTime::max();
+  const bool is_known = !receipts_ || fenced_ || receipts_->upstream() || receipts_->durable() == durable_written_;
+  if (is_known) return base::SteadyTime::max();
+  // Whoever comes next goes by it: an instance in the place of this one takes the rest for lost.
+  if (state_ == State::kEnding) return base::SteadyTime::min();
+  return lane_->empty() ? durable_written_at_ + kBetweenDurableWrites : base::SteadyTime::max();
 }
 
 base::SteadyTime Session::gaps_due() const {
@@ -54,19 +57,26 @@ Job Session::NextJob(Now now) {
   }
   // Rare, and what follows from them waits for them.
   if (state_ == State::kLive && gaps_due() <= now.steady) return WriteGaps();
-  // Presence and batches take turns, so that neither waits for a write of the other that keeps failing.
+  // Presence and batches, or at the end the position, take turns, so that neither waits for a write of the other that
+  // keeps failing.
   const bool presence_is_due = presence_due() <= now.steady;
-  if (state_ == State::kLive && (batch_first_ || !presence_is_due)) {
-    if (std::function<Stored()> write = lane_->NextWrite(now.steady)) {
+  if (batch_first_ || !presence_is_due) {
+    if (state_ == State::kEnding && durable_due() <= now.steady) {
       batch_first_ = false;
-      return [write = std::move(write)] { return JobResult(write()); };
+      return WriteDurable();
+    }
+    if (state_ == State::kLive) {
+      if (std::function<Stored()> write = lane_->NextWrite(now.steady)) {
+        batch_first_ = false;
+        return [write = std::move(write)] { return JobResult(write()); };
+      }
     }
   }
   if (presence_is_due) {
     batch_first_ = true;
     return WritePresence(now);
   }
-  if (state_ == State::kLive && durable_due() <= now.steady) return WriteDurable();
+  if (durable_due() <= now.steady) return WriteDurable();
   return {};
 }
 

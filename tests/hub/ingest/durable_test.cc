@@ -151,6 +151,17 @@ TEST_CASE("several ranges are asked for one by one") {
   CHECK(stream.Take<model::Replay>() == std::vector<model::Replay>{{"inst-a", {1, 1}}, {"inst-a", {5, 5}}});
 }
 
+TEST_CASE("what only the collector remembers to be durable gets into the store") {
+  TestHub hub;
+  model::Registration registration = DeliveryRegistration();
+  registration.durable_low = 3;
+  hub.Connect(registration);
+  hub.Pass(10s);
+  CHECK(hub.State().durable == model::DurablePosition{.low = 3});
+  hub.Pass(60s);
+  CHECK(hub.State().durable_writes == 1);
+}
+
 TEST_CASE("what is durable is remembered with the next batch, or by itself when none comes") {
   TestHub hub;
   TestStream& stream = hub.ConnectDelivery();
@@ -172,6 +183,22 @@ TEST_CASE("what is durable is remembered with the next batch, or by itself when 
     CHECK(hub.State().durable == model::DurablePosition{.low = 3});
     hub.Pass(60s);
     CHECK(hub.State().durable_writes == 2);
+  }
+  SECTION("when the stream ends") {
+    hub.Gone(stream);
+    CHECK(hub.State().durable == model::DurablePosition{.low = 1});
+    CHECK(hub.Presence().ended_at.has_value());
+  }
+  SECTION("when it ends and the store is down, as soon as that is back") {
+    hub.data.Fail(absl::UnavailableError("down"));
+    hub.Gone(stream);
+    hub.Pass(10s);
+    CHECK(hub.State().durable == model::DurablePosition{});
+    hub.data.Fail(absl::OkStatus());
+    hub.Pass(6s);
+    CHECK(hub.State().durable == model::DurablePosition{.low = 1});
+    CHECK(hub.Presence().ended_at.has_value());
+    CHECK(hub.pool->size() == 0);
   }
   SECTION("not while the store is down, and then again") {
     hub.data.Fail(absl::UnavailableError("down"));
