@@ -29,6 +29,7 @@ class Generator {
       }
     }
     program_.result = places_.back().operand;
+    program_.steps = static_cast<std::int64_t>(program_.code.size());
   }
 
  private:
@@ -242,9 +243,7 @@ class Generator {
         can_fold = false;
         break;
       case Function::kRound:
-        instruction.op = Op::kRound;
-        if (node.count == 1) arguments.push_back(AddConstant(Value::Int(0)));
-        break;
+        return Round(arguments[0], node.count == 1 ? AddConstant(Value::Int(0)) : arguments[1]);
       case Function::kSubstr:
         instruction.op = Op::kSubstr;
         if (node.count == 2) arguments.push_back(AddConstant(Value::Int(INT64_MAX)));
@@ -298,6 +297,19 @@ class Generator {
     return Emit(instruction, arguments, can_fold);
   }
 
+  Operand Round(Operand value, Operand decimals) {
+    if (IsConstant(decimals)) {
+      const Value digits = ConstantOf(decimals);
+      // Those powers of ten are exact.
+      if (digits.kind() == Kind::kInt && digits.AsInt() >= 0 && digits.AsInt() <= 22) {
+        double unit = 1;
+        for (std::int64_t i = 0; i < digits.AsInt(); ++i) unit *= 10;
+        return Binary(Op::kRoundTo, value, AddConstant(Value::Double(unit)));
+      }
+    }
+    return Binary(Op::kRound, value, decimals);
+  }
+
   // All arguments have been evaluated, as upstream does.
   Operand Coalesce(const std::vector<Operand>& arguments) {
     Operand left = arguments[0];
@@ -319,7 +331,7 @@ class Generator {
       where.operand = node.symbol == Symbol::kElse ? left : AddConstant(Value::Bool(node.symbol == Symbol::kOr));
       return owner;
     }
-    if (owner - index == 2) return index;  // one node: no shorter to leave out
+    if (IsCheap(index + 1, owner)) return index;
     Instruction skip;
     skip.a = left;
     skip.op = node.symbol == Symbol::kElse  ? Op::kSkipUnlessNull
@@ -333,6 +345,29 @@ class Generator {
     skips_.push_back({owner, program_.code.size()});
     program_.code.push_back(skip);
     return index;
+  }
+
+  // A right side that costs no more than to leave it out, and that no one can tell was evaluated: one node, or a
+  // comparison of two that always has a value or null.
+  bool IsCheap(std::uint32_t first, std::uint32_t owner) const {
+    const std::uint32_t size = owner - first;
+    if (size == 1) return true;
+    const Node& last = tree_.nodes[owner - 1];
+    if (size != 3 || last.type != NodeType::kBinary) return false;
+    const KindSet left = checked_[last.left].kinds, right = checked_[last.right].kinds;
+    constexpr KindSet kNumeric = kNumbers | KindSet(Kind::kBool);
+    switch (last.symbol) {
+      case Symbol::kEqual:
+      case Symbol::kNotEqual:
+        return true;
+      case Symbol::kLess:
+      case Symbol::kLessEqual:
+      case Symbol::kGreater:
+      case Symbol::kGreaterEqual:
+        return (left | right).IsOnly(kNumeric) || (left | right).IsOnly(Kind::kText);
+      default:
+        return false;
+    }
   }
 
   static bool IsCondition(Value value, bool wanted) {

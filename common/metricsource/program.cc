@@ -102,15 +102,13 @@ Value LessEqual(Value a, Value b, EvaluationContext& context) {
   return LessOther(a, b, true, context);
 }
 
-bool IsEqual(Value a, Value b) {
-  switch (Bits(a, b)) {
-    case kInt:
-      return a.AsInt() == b.AsInt();
-    case kText:
-      return a.AsText() == b.AsText();
-    default:
-      return SameValue(a, b);
+inline bool IsEqual(Value a, Value b) {
+  const unsigned bits = Bits(a, b);
+  if (bits == kText) {
+    const std::string_view x = a.AsText(), y = b.AsText();
+    return x.size() == y.size() && x == y;
   }
+  return bits == kInt ? a.AsInt() == b.AsInt() : SameValue(a, b);
 }
 
 // What a value is as a condition: a boolean, or null where that is unknown.
@@ -136,11 +134,19 @@ Value Condition(Value value, EvaluationContext& context) {
 bool Is(Value condition, bool wanted) { return condition.kind() == Kind::kBool && condition.AsBool() == wanted; }
 
 // && when `stops` is false, || when it is true: that value decides alone, unknown is worth less than it.
-Value Junction(Value a, Value b, bool stops, EvaluationContext& context) {
+[[gnu::noinline]] Value JunctionOther(Value a, Value b, bool stops, EvaluationContext& context) {
   a = Condition(a, context);
   if (Is(a, stops)) return a;
   b = Condition(b, context);
   return Is(b, stops) || b.IsNull() ? b : a;
+}
+Value And(Value a, Value b, EvaluationContext& context) {
+  if (Bits(a, b) == kBool) return Value::Bool(a.AsBool() & b.AsBool());
+  return JunctionOther(a, b, false, context);
+}
+Value Or(Value a, Value b, EvaluationContext& context) {
+  if (Bits(a, b) == kBool) return Value::Bool(a.AsBool() | b.AsBool());
+  return JunctionOther(a, b, true, context);
 }
 
 Value Not(Value value, EvaluationContext& context) {
@@ -180,6 +186,23 @@ double PowerOfTen(int exponent) {
                                                     : std::pow(10.0, exponent);
 }
 
+// From 2^52 on all doubles are integers. Below, an int64 holds the whole part, and what is left of it is exact: quicker
+// than the C library's functions, and never -0.
+bool IsWhole(double value) { return std::fabs(value) >= 4503599627370496.0; }
+double RoundToWhole(double value) {
+  if (IsWhole(value)) return value;
+  auto whole = static_cast<std::int64_t>(value);
+  const double rest = value - static_cast<double>(whole);
+  if (rest >= 0.5) ++whole;
+  if (rest <= -0.5) --whole;
+  return static_cast<double>(whole);
+}
+double Floor(double value) {
+  if (IsWhole(value)) return value;
+  const auto whole = static_cast<std::int64_t>(value);
+  return static_cast<double>(static_cast<double>(whole) > value ? whole - 1 : whole);
+}
+
 // To a multiple of 10^digits, half away from zero.
 std::int64_t RoundInt(std::int64_t value, int digits) {
   if (digits > 19) return 0;
@@ -197,17 +220,16 @@ std::int64_t RoundInt(std::int64_t value, int digits) {
 double RoundDouble(double value, int decimals) {
   if (decimals < 0) {
     const double unit = PowerOfTen(-decimals);
-    return std::isfinite(unit) ? std::round(value / unit) * unit : 0;
+    return std::isfinite(unit) ? RoundToWhole(value / unit) * unit : 0;
   }
-  if (std::fabs(value) >= 4503599627370496.0) return value;  // from 2^52 on all doubles are integers
-  if (decimals == 0) return std::round(value);
+  if (decimals == 0 || IsWhole(value)) return RoundToWhole(value);
   const double unit = PowerOfTen(decimals), scaled = value * unit;
   // More digits than a double has.
   if (!std::isfinite(scaled)) return value;
-  return std::round(scaled) / unit;
+  return RoundToWhole(scaled) / unit;
 }
 
-Value Round(Value value, Value decimals, EvaluationContext& context) {
+[[gnu::noinline]] Value Round(Value value, Value decimals, EvaluationContext& context) {
   const unsigned bits = Bits(value, decimals);
   if ((bits & kNull) != 0) return Value::Null();
   if ((bits & kText) != 0) return context.TypeError();
@@ -218,14 +240,21 @@ Value Round(Value value, Value decimals, EvaluationContext& context) {
 }
 
 // min when `sign` is 1, max when it is -1. Of equal ones the first.
-Value Choose(Value a, Value b, int sign, EvaluationContext& context) {
+[[gnu::noinline]] Value ChooseOther(Value a, Value b, int sign, EvaluationContext& context) {
   const unsigned bits = Bits(a, b);
-  if (bits == kInt) return Value::Int(sign > 0 ? std::min(a.AsInt(), b.AsInt()) : std::max(a.AsInt(), b.AsInt()));
   if ((bits & kNull) != 0) return Value::Null();
   if ((bits & kText) != 0) return context.TypeError();
   a = AsNumber(a);
   b = AsNumber(b);
   return CompareNumbers(a, b) * sign <= 0 ? a : b;
+}
+Value Min(Value a, Value b, EvaluationContext& context) {
+  if (Bits(a, b) == kInt) return Value::Int(std::min(a.AsInt(), b.AsInt()));
+  return ChooseOther(a, b, 1, context);
+}
+Value Max(Value a, Value b, EvaluationContext& context) {
+  if (Bits(a, b) == kInt) return Value::Int(std::max(a.AsInt(), b.AsInt()));
+  return ChooseOther(a, b, -1, context);
 }
 
 // The text of a value without a place for it of its own. REQUIRES: not null; the buffer outlives the text.
@@ -275,163 +304,188 @@ class Machine {
         registers_(context.Registers(program.registers)),
         places_{row, program.constants.data(), registers_} {}
 
-  Value Run() {
+  [[gnu::always_inline]] inline Value Run() {
     const Instruction* const code = program_.code.data();
     const Instruction* const end = code + program_.code.size();
-    for (const Instruction* i = code; i != end; ++i) {
+    if (code == end) return At(program_.result);
+    for (const Instruction* i = code;;) {
+      Value out;
       switch (i->op) {
         case Op::kMove:
-          registers_[i->to] = At(i->a);
-          continue;
+          out = At(i->a);
+          break;
         case Op::kAdd:
-          registers_[i->to] = Sum(At(i->a), At(i->b));
+          out = Sum(At(i->a), At(i->b));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
         case Op::kSubtract: {
           const Value a = At(i->a), b = At(i->b);
           const unsigned bits = Bits(a, b);
-          registers_[i->to] = bits == kInt      ? Value::Int(Subtract(a.AsInt(), b.AsInt()))
-                              : bits == kDouble ? Value::Double(a.AsDouble() - b.AsDouble())
-                                                : SubtractOther(a, b, context_);
-          continue;
+          out = bits == kInt      ? Value::Int(Subtract(a.AsInt(), b.AsInt()))
+                : bits == kDouble ? Value::Double(a.AsDouble() - b.AsDouble())
+                                  : SubtractOther(a, b, context_);
+          break;
         }
         case Op::kMultiply: {
           const Value a = At(i->a), b = At(i->b);
           const unsigned bits = Bits(a, b);
-          registers_[i->to] = bits == kDouble ? Value::Double(a.AsDouble() * b.AsDouble())
-                              : bits == kInt  ? Value::Int(Multiply(a.AsInt(), b.AsInt()))
-                                              : MultiplyOther(a, b, context_);
-          continue;
+          out = bits == kDouble ? Value::Double(a.AsDouble() * b.AsDouble())
+                : bits == kInt  ? Value::Int(Multiply(a.AsInt(), b.AsInt()))
+                                : MultiplyOther(a, b, context_);
+          break;
         }
         case Op::kDivide: {
           const Value a = At(i->a), b = At(i->b);
-          if ((Bits(a, b) & ~(kInt | kDouble)) == 0) {
-            const double divisor = b.Number();
-            registers_[i->to] = divisor == 0 ? Value::Null() : Value::Double(a.Number() / divisor);
-          } else {
-            registers_[i->to] = DivideOther(a, b, context_);
+          if ((Bits(a, b) & ~(kInt | kDouble)) != 0) {
+            out = DivideOther(a, b, context_);
+          } else if (const double divisor = b.Number(); divisor != 0) {
+            out = Value::Double(a.Number() / divisor);
           }
-          continue;
+          break;
         }
         case Op::kRemainder: {
           const Value a = At(i->a), b = At(i->b);
-          registers_[i->to] = Bits(a, b) == kInt ? Remainder(a.AsInt(), b.AsInt()) : RemainderOther(a, b, context_);
-          continue;
+          out = Bits(a, b) == kInt ? Remainder(a.AsInt(), b.AsInt()) : RemainderOther(a, b, context_);
+          break;
         }
         case Op::kNegate:
-          registers_[i->to] = Negate(At(i->a), context_);
-          continue;
+          out = Negate(At(i->a), context_);
+          break;
         case Op::kLess:
-          registers_[i->to] = Less(At(i->a), At(i->b), context_);
-          continue;
+          out = Less(At(i->a), At(i->b), context_);
+          break;
         case Op::kLessEqual:
-          registers_[i->to] = LessEqual(At(i->a), At(i->b), context_);
-          continue;
+          out = LessEqual(At(i->a), At(i->b), context_);
+          break;
         case Op::kEqual:
-          registers_[i->to] = Value::Bool(IsEqual(At(i->a), At(i->b)));
-          continue;
+          out = Value::Bool(IsEqual(At(i->a), At(i->b)));
+          break;
         case Op::kNotEqual:
-          registers_[i->to] = Value::Bool(!IsEqual(At(i->a), At(i->b)));
-          continue;
+          out = Value::Bool(!IsEqual(At(i->a), At(i->b)));
+          break;
         case Op::kAnd:
-          registers_[i->to] = Junction(At(i->a), At(i->b), false, context_);
-          continue;
+          out = And(At(i->a), At(i->b), context_);
+          break;
         case Op::kOr:
-          registers_[i->to] = Junction(At(i->a), At(i->b), true, context_);
-          continue;
+          out = Or(At(i->a), At(i->b), context_);
+          break;
         case Op::kNot:
-          registers_[i->to] = Not(At(i->a), context_);
-          continue;
-        case Op::kElse: {
-          const Value a = At(i->a);
-          registers_[i->to] = a.IsNull() ? At(i->b) : a;
-          continue;
-        }
+          out = Not(At(i->a), context_);
+          break;
+        case Op::kElse:
+          out = At(i->a);
+          if (out.IsNull()) out = At(i->b);
+          break;
         case Op::kSkipIfFalse:
-        case Op::kSkipIfTrue: {
-          const Value left = Condition(At(i->a), context_);
-          registers_[i->to] = left;
-          if (Is(left, i->op == Op::kSkipIfTrue)) i = code + i->c - 1;
+        case Op::kSkipIfTrue:
+          out = Condition(At(i->a), context_);
+          if (!Is(out, i->op == Op::kSkipIfTrue)) break;
+          registers_[i->to] = out;
+          i = code + i->c;
+          if (i == end) return out;
           continue;
-        }
-        case Op::kSkipUnlessNull: {
-          const Value left = At(i->a);
-          if (left.IsNull()) continue;
-          registers_[i->to] = left;
-          i = code + i->c - 1;
+        case Op::kSkipUnlessNull:
+          out = At(i->a);
+          if (out.IsNull()) break;
+          registers_[i->to] = out;
+          i = code + i->c;
+          if (i == end) return out;
           continue;
-        }
         case Op::kRound:
-          registers_[i->to] = Round(At(i->a), At(i->b), context_);
-          continue;
+          out = Round(At(i->a), At(i->b), context_);
+          break;
+        case Op::kRoundTo: {
+          const Value a = At(i->a);
+          if (a.kind() == Kind::kDouble) {
+            const double value = a.AsDouble(), unit = At(i->b).AsDouble();
+            out = IsWhole(value) ? a : Value::Double(RoundToWhole(value * unit) / unit);
+          } else {
+            out = OnNumber(
+                a, context_, [](std::int64_t v) { return v; }, RoundToWhole);
+          }
+          break;
+        }
         case Op::kFloor:
-          registers_[i->to] = OnNumber(
-              At(i->a), context_, [](std::int64_t v) { return v; }, [](double v) { return std::floor(v); });
-          continue;
+          out = OnNumber(
+              At(i->a), context_, [](std::int64_t v) { return v; }, Floor);
+          break;
         case Op::kCeil:
-          registers_[i->to] = OnNumber(
-              At(i->a), context_, [](std::int64_t v) { return v; }, [](double v) { return std::ceil(v); });
-          continue;
+          out = OnNumber(
+              At(i->a), context_, [](std::int64_t v) { return v; }, [](double v) { return -Floor(-v); });
+          break;
         case Op::kAbs:
-          registers_[i->to] = OnNumber(
+          out = OnNumber(
               At(i->a), context_, [](std::int64_t v) { return v < 0 ? Subtract(0, v) : v; },
               [](double v) { return std::fabs(v); });
-          continue;
+          break;
         case Op::kMin:
-          registers_[i->to] = Choose(At(i->a), At(i->b), 1, context_);
-          continue;
+          out = Min(At(i->a), At(i->b), context_);
+          break;
         case Op::kMax:
-          registers_[i->to] = Choose(At(i->a), At(i->b), -1, context_);
-          continue;
+          out = Max(At(i->a), At(i->b), context_);
+          break;
         case Op::kNow:
-          registers_[i->to] = Value::Text(context_.now_text());
-          continue;
+          out = Value::Text(context_.now_text());
+          break;
+        case Op::kLen:
+          out = Length(At(i->a));
+          break;
+        case Op::kStartsWith:
+        case Op::kEndsWith:
+          out = Ends(i->op, At(i->a), At(i->b));
+          break;
         case Op::kAge:
-          registers_[i->to] = Age(At(i->a));
+          out = Age(At(i->a));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
         case Op::kToNumber:
-          registers_[i->to] = ToNumber(At(i->a));
+          out = ToNumber(At(i->a));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
         case Op::kJoin:
         case Op::kConcat:
-          registers_[i->to] = JoinList(program_.lists.data() + i->a, i->b, i->op == Op::kConcat);
+          out = JoinList(program_.lists.data() + i->a, i->b, i->op == Op::kConcat);
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
         case Op::kLower:
         case Op::kUpper:
-          registers_[i->to] = Case(At(i->a), i->op == Op::kUpper);
+          out = Case(At(i->a), i->op == Op::kUpper);
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
-        case Op::kLen: {
-          NumberText buffer;
-          const Value a = At(i->a);
-          registers_[i->to] = a.IsNull() ? a : Value::Int(static_cast<std::int64_t>(TextOf(a, buffer).size()));
-          continue;
-        }
         case Op::kSubstr:
-          registers_[i->to] = Substr(At(i->a), At(i->b), At(i->c));
+          out = Substr(At(i->a), At(i->b), At(i->c));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
         case Op::kFormatBytes:
-          registers_[i->to] = Bytes(At(i->a));
+          out = Bytes(At(i->a));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
         case Op::kContains:
-        case Op::kStartsWith:
-        case Op::kEndsWith:
-          registers_[i->to] = Search(i->op, At(i->a), At(i->b));
+          out = Search(At(i->a), At(i->b));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
-        case Op::kToString: {
-          const Value a = At(i->a);
-          std::string_view text;
-          registers_[i->to] = a.IsNull() ? a : (ToText(a, context_, text) ? Value::Text(text) : Spent());
+        case Op::kToString:
+          out = ToString(At(i->a));
+          if (is_spent_) [[unlikely]]
+            return context_.BudgetError();
           break;
-        }
       }
-      // Only what works on texts comes here.
-      if (is_spent_) [[unlikely]]
-        return context_.BudgetError();
+      if (i + 1 == end) return out;
+      registers_[i->to] = out;
+      ++i;
     }
-    return At(program_.result);
   }
 
  private:
-  const Value& At(Operand operand) const { return places_[operand >> kPlaceShift][operand & kIndexMask]; }
+  const Value& At(Operand operand) const { return places_[PlaceIndex(operand)][IndexOf(operand)]; }
 
   Value Spent() {
     is_spent_ = true;
@@ -538,14 +592,34 @@ class Machine {
     return FormatBytes(AsNumber(value).Number(), context_.arena(), text) ? Value::Text(text) : Spent();
   }
 
-  Value Search(Op op, Value value, Value part) {
+  Value ToString(Value value) {
+    if (value.IsNull()) return value;
+    std::string_view text;
+    return ToText(value, context_, text) ? Value::Text(text) : Spent();
+  }
+
+  static Value Length(Value value) {
+    if (value.IsNull()) return value;
+    NumberText buffer;
+    return Value::Int(static_cast<std::int64_t>(TextOf(value, buffer).size()));
+  }
+
+  static Value Ends(Op op, Value value, Value part) {
+    const auto is_so = [op](std::string_view text, std::string_view wanted) {
+      return Value::Bool(op == Op::kStartsWith ? text.starts_with(wanted) : text.ends_with(wanted));
+    };
+    const unsigned bits = Bits(value, part);
+    if (bits == kText) return is_so(value.AsText(), part.AsText());
+    if ((bits & kNull) != 0) return Value::Null();
+    NumberText buffer, part_buffer;
+    return is_so(TextOf(value, buffer), TextOf(part, part_buffer));
+  }
+
+  Value Search(Value value, Value part) {
     if ((Bits(value, part) & kNull) != 0) return Value::Null();
     NumberText buffer, part_buffer;
     const std::string_view text = TextOf(value, buffer), wanted = TextOf(part, part_buffer);
-    if (op == Op::kStartsWith) return Value::Bool(text.starts_with(wanted));
-    if (op == Op::kEndsWith) return Value::Bool(text.ends_with(wanted));
-    if (!ChargeText(context_, text.size())) return Spent();
-    return Value::Bool(Contains(text, wanted));
+    return ChargeText(context_, text.size()) ? Value::Bool(Contains(text, wanted)) : Spent();
   }
 
   const Program& program_;
@@ -556,7 +630,8 @@ class Machine {
 };
 
 Value Program::Run(const Value* row, EvaluationContext& context) const {
-  if (!context.Charge(static_cast<std::int64_t>(code.size()))) return context.BudgetError();
+  if (!context.Charge(steps)) [[unlikely]]
+    return context.BudgetError();
   return Machine(*this, row, context).Run();
 }
 

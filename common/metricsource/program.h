@@ -14,7 +14,8 @@
 namespace clusterpulse::metricsource {
 
 // An expression as it is evaluated: instructions that read their operands where they are (the row, the constants, the
-// registers) and write to a register. Jumps go forwards only, so a program ends after at most its size.
+// registers) and write to a register; what the last one gives is the result. Jumps go forwards only, so a program ends
+// after at most its size.
 enum class Op : std::uint8_t {
   kMove,
   kAdd,
@@ -43,6 +44,7 @@ enum class Op : std::uint8_t {
   kLen,
   kSubstr,
   kRound,
+  kRoundTo,  // to `b`th parts, a constant power of ten up to 10^22
   kFloor,
   kCeil,
   kAbs,
@@ -58,16 +60,16 @@ enum class Op : std::uint8_t {
   kToNumber,
 };
 
-// Where a value stands: the place in the upper two bits, the index there below.
+// Where a value stands: the place in the lowest two bits, the index there from the fifth on (a Value has 16 bytes, so
+// that what is left of an operand without its place is an offset).
 using Operand = std::uint32_t;
 enum class Place : std::uint32_t { kRow = 0, kConstant = 1, kRegister = 2 };
-inline constexpr int kPlaceShift = 30;
-inline constexpr Operand kIndexMask = (Operand{1} << kPlaceShift) - 1;
 constexpr Operand MakeOperand(Place place, std::size_t index) {
-  return static_cast<Operand>(place) << kPlaceShift | static_cast<Operand>(index);
+  return static_cast<Operand>(index) << 4 | static_cast<Operand>(place);
 }
-constexpr Place PlaceOf(Operand operand) { return static_cast<Place>(operand >> kPlaceShift); }
-constexpr std::size_t IndexOf(Operand operand) { return operand & kIndexMask; }
+constexpr std::uint32_t PlaceIndex(Operand operand) { return operand & 3; }
+constexpr Place PlaceOf(Operand operand) { return static_cast<Place>(PlaceIndex(operand)); }
+constexpr std::size_t IndexOf(Operand operand) { return operand >> 4; }
 
 struct Instruction {
   Op op = Op::kMove;
@@ -81,7 +83,8 @@ struct Program {
   std::vector<Value> constants;
   std::deque<std::string> texts;  // of the constants
   std::size_t registers = 0;
-  Operand result = 0;
+  std::int64_t steps = 0;  // the size of the code: no run takes more
+  Operand result = 0;      // of a program without instructions
 
   Program() = default;
   Program(const Program&) = delete;  // constants point into texts

@@ -42,6 +42,7 @@ std::string_view ChangeCharacter(std::string_view text, std::size_t i, bool to_u
 
 // The last boundary of a character at or before `i`; bytes that are not UTF-8 are characters of their own.
 std::size_t Boundary(std::string_view text, std::size_t i) {
+  if (i == text.size() || (text[i] & 0xC0) != 0x80) return i;
   for (std::size_t back = 1; back <= 3 && back <= i; ++back) {
     const std::size_t length = base::Utf8SequenceLength(text, i - back);
     if (length > back) return i - back;
@@ -101,7 +102,10 @@ std::string_view Substring(std::string_view text, std::int64_t start, std::int64
 }
 
 bool Contains(std::string_view text, std::string_view part) {
-  return ::memmem(text.data(), text.size(), part.data(), part.size()) != nullptr || part.empty();
+  // The search of the standard library starts sooner, but needs the product of the sizes.
+  constexpr std::size_t kShort = 256;
+  if (text.size() <= kShort || part.empty()) return text.find(part) != std::string_view::npos;
+  return ::memmem(text.data(), text.size(), part.data(), part.size()) != nullptr;
 }
 
 bool FormatBytes(double bytes, TextArena& arena, std::string_view& out) {
