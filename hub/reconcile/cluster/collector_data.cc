@@ -161,8 +161,10 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
     // Under our epoch nobody else changes it, but for a leader who believes that the stream is lost.
     ASSIGN_OR_RETURN(store::GapLedger ledger, deps().clusters.ReadGaps(cluster_));
     const Recorded recorded = Record(news.instance, news.gaps, ledger);
-    const bool ends = news.link.has_value() && ledger.EndLink(*news.link, news.at);
-    if (!recorded.changed && !ends) return ApplyResult::kApplied;
+    if (news.link.has_value()) ledger.EndLink(*news.link, news.at);
+    // The end of a link is written also when none is open: a leader who read before it and opens one only now must find
+    // that something was said since.
+    if (!recorded.changed && !news.link.has_value()) return ApplyResult::kApplied;
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.PutGaps(cluster_, epoch_, ledger));
     if (result == ApplyResult::kApplied) Count(recorded);
     return result;
