@@ -223,7 +223,7 @@ Environment ProcessEnvironment() {
 bool Parsed::IsSet(std::string_view name) const { return std::find(set.begin(), set.end(), name) != set.end(); }
 
 absl::StatusOr<Parsed> Parse(const std::vector<Option>& options, std::span<const std::string> args,
-                             const Environment& environment) {
+                             const Environment& environment, std::vector<std::string>* operands) {
   Parsed parsed;
   const auto mark = [&parsed](const Option& option) {
     if (!parsed.IsSet(KeyOf(option))) parsed.set.push_back(KeyOf(option));
@@ -234,6 +234,14 @@ absl::StatusOr<Parsed> Parse(const std::vector<Option>& options, std::span<const
   for (std::size_t i = 0; i < args.size(); ++i) {
     std::string_view arg = args[i];
     if (arg == "--" && i + 1 == args.size()) break;
+    if (operands != nullptr && arg == "--") {
+      operands->insert(operands->end(), args.begin() + static_cast<std::ptrdiff_t>(i) + 1, args.end());
+      break;
+    }
+    if (operands != nullptr && (arg.size() < 2 || arg.front() != '-')) {
+      operands->emplace_back(arg);
+      continue;
+    }
     if (arg == "--" || arg.size() < 2 || arg.front() != '-') {
       return base::InvalidArgument("unexpected argument \"{}\"; --help shows the usage",
                                    std::string_view(arg == "--" ? args[i + 1] : args[i]).substr(0, kShown));

@@ -60,9 +60,9 @@ struct Parsed {
 // with a warning. An empty value counts as not given, as does tcp://... in a variable that ends in _PORT (Kubernetes
 // service links). Lists are separated by commas. Environment variables without a row are not looked at. Errors:
 // kInvalidArgument with one line that names the setting, its value and what is allowed; unknown flags name the nearest
-// one.
+// one. Arguments that are no flags go to `operands`; without it they are refused.
 absl::StatusOr<Parsed> Parse(const std::vector<Option>& options, std::span<const std::string> args,
-                             const Environment& environment);
+                             const Environment& environment, std::vector<std::string>* operands = nullptr);
 
 // What --help prints of the table. REQUIRES: the targets hold their defaults.
 std::string HelpText(const std::vector<Option>& options);

@@ -1,7 +1,8 @@
 #include "common/metricsource/checker.h"
 
-#include <algorithm>
+#include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -82,15 +83,29 @@ class Checker {
     }
   }
 
+  // Of columns of the same name the first.
+  std::optional<std::uint32_t> Find(std::string_view name) {
+    if (by_name_.empty()) {
+      for (std::size_t i = 0; i < columns_.size(); ++i) {
+        by_name_.emplace(columns_[i].name, static_cast<std::uint32_t>(i));
+      }
+    }
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? std::nullopt : std::optional(found->second);
+  }
+
   void Name(const Node& node, Checked& out) {
     const std::string_view name = Word(node);
-    const auto found = std::find_if(columns_.begin(), columns_.end(), [&](const Column& c) { return c.name == name; });
-    if (found != columns_.end()) {
-      out.column = static_cast<std::uint32_t>(found - columns_.begin());
-      out.kinds = found->kinds;
+    if (const auto column = Find(name)) {
+      out.column = *column;
+      out.kinds = columns_[*column].kinds;
       return;
     }
     out.kinds = kAnyKind;
+    if (problems_.is_full()) {
+      problems_.Error(node.begin, fmt::format("unknown name {}", Quoted(name)));
+      return;
+    }
     std::vector<std::string_view> names;
     names.reserve(columns_.size());
     for (const Column& column : columns_) names.push_back(column.name);
@@ -168,9 +183,7 @@ class Checker {
     const std::string_view name = Word(node);
     out.function = FindFunction(name);
     if (out.function == nullptr) {
-      const bool is_column =
-          std::any_of(columns_.begin(), columns_.end(), [&](const Column& column) { return column.name == name; });
-      if (is_column) {
+      if (Find(name)) {
         problems_.Error(node.begin, fmt::format("{} is a value, not a function", Quoted(name)));
       } else if (name == "if") {
         problems_.Error(node.begin, "unknown function \"if\": there is no conditional");
@@ -278,6 +291,7 @@ class Checker {
   std::span<const Column> columns_;
   Problems& problems_;
   std::vector<Checked> out_;
+  std::unordered_map<std::string_view, std::uint32_t> by_name_;  // made when it is first needed
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "common/metricsource/diagnostics.h"
 
 #include <algorithm>
-#include <cctype>
+#include <array>
 
 #include <fmt/format.h>
 
@@ -11,25 +11,30 @@ namespace {
 // No name that is worth a suggestion is longer; bounds what a hostile one costs.
 constexpr std::size_t kMaxWord = 64;
 
-char Lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
+char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-// Insertions, deletions, replacements and swaps of neighbours between two words of at most kMaxWord bytes.
-std::size_t Distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), now(b.size() + 1);
-  for (std::size_t k = 0; k <= b.size(); ++k) last[k] = k;
+// Insertions, deletions, replacements and swaps of neighbours between two words of at most kMaxWord bytes; `bound` when
+// it is that or more.
+std::size_t Distance(std::string_view a, std::string_view b, std::size_t bound) {
+  std::array<std::array<std::size_t, kMaxWord + 1>, 3> rows;
+  auto *before = &rows[0], *last = &rows[1], *now = &rows[2];
+  for (std::size_t k = 0; k <= b.size(); ++k) (*last)[k] = k;
   for (std::size_t i = 1; i <= a.size(); ++i) {
-    now[0] = i;
+    std::size_t least = (*now)[0] = i;
     for (std::size_t k = 1; k <= b.size(); ++k) {
       const bool same = Lower(a[i - 1]) == Lower(b[k - 1]);
-      now[k] = std::min({last[k] + 1, now[k - 1] + 1, last[k - 1] + (same ? 0 : 1)});
+      std::size_t cost = std::min({(*last)[k] + 1, (*now)[k - 1] + 1, (*last)[k - 1] + (same ? 0 : 1)});
       if (i > 1 && k > 1 && Lower(a[i - 1]) == Lower(b[k - 2]) && Lower(a[i - 2]) == Lower(b[k - 1])) {
-        now[k] = std::min(now[k], before[k - 2] + 1);
+        cost = std::min(cost, (*before)[k - 2] + 1);
       }
+      (*now)[k] = cost;
+      least = std::min(least, cost);
     }
-    before.swap(last);
-    last.swap(now);
+    if (least > bound) return bound;
+    std::swap(before, last);
+    std::swap(last, now);
   }
-  return last[b.size()];
+  return std::min((*last)[b.size()], bound);
 }
 
 }  // namespace
@@ -72,7 +77,7 @@ std::string Nearest(std::string_view word, std::span<const std::string_view> can
   for (const std::string_view candidate : candidates) {
     const std::size_t apart = std::max(candidate.size(), word.size()) - std::min(candidate.size(), word.size());
     if (candidate.size() > kMaxWord || apart >= best) continue;
-    const std::size_t distance = Distance(word, candidate);
+    const std::size_t distance = Distance(word, candidate, best);
     if (distance >= best) continue;
     best = distance;
     nearest = candidate;

@@ -1,6 +1,7 @@
 #include "common/metricsource/expression.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "common/base/time_format.h"
@@ -18,7 +19,8 @@ EvaluationContext::EvaluationContext(TextArena& arena, base::SystemTime now) : a
 
 std::optional<Expression> Expression::Compile(std::string_view text, std::span<const Column> columns,
                                               std::string_view path, Diagnostics& diagnostics) {
-  Problems problems(text);
+  const std::size_t told = diagnostics.items().size();
+  Problems problems(text, told < Diagnostics::kMax ? Diagnostics::kMax - told : 1);
   const Tree tree = Parse(text, problems);
   const std::vector<Checked> checked = Check(text, tree, columns, problems);
   const bool is_refused = problems.has_errors();
@@ -37,10 +39,11 @@ std::vector<std::string> Expression::References(std::string_view text) {
   const Tree tree = Parse(text, problems);
   std::vector<std::string> names;
   if (problems.has_errors()) return names;
+  std::unordered_set<std::string_view> seen;
   for (const Node& node : tree.nodes) {
     if (node.type != NodeType::kName) continue;
     const std::string_view name = text.substr(node.begin, node.end - node.begin);
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.emplace_back(name);
+    if (seen.insert(name).second) names.emplace_back(name);
   }
   return names;
 }

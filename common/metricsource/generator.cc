@@ -81,12 +81,15 @@ class Generator {
     one.code.push_back(instruction);
     one.registers = 1;
     one.result = MakeOperand(Place::kRegister, 0);
-    one.lists = program_.lists;
-    one.constants = program_.constants;
+    // Lent to it, as there may be many.
+    one.lists.swap(program_.lists);
+    one.constants.swap(program_.constants);
     arena_.Reset();
     scratch_.BeginRow();
     const std::uint64_t errors = scratch_.type_errors() + scratch_.budget_errors();
     value = one.Run(nullptr, scratch_);
+    one.lists.swap(program_.lists);
+    one.constants.swap(program_.constants);
     return errors == scratch_.type_errors() + scratch_.budget_errors();
   }
 
@@ -207,14 +210,16 @@ class Generator {
   }
 
   void Join(const Node& node, std::uint32_t index, Where& where) {
-    std::vector<Operand> parts;
-    bool is_constant = true;
-    for (const std::uint32_t side : {node.left, node.right}) {
-      Where& from = places_[side];
-      if (from.parts.empty()) from.parts.push_back(from.operand);
-      for (const Operand part : from.parts) is_constant = is_constant && IsConstant(part);
-      parts.insert(parts.end(), from.parts.begin(), from.parts.end());
+    std::vector<Operand> parts = std::move(places_[node.left].parts);
+    if (parts.empty()) parts.push_back(places_[node.left].operand);
+    const Where& right = places_[node.right];
+    if (right.parts.empty()) {
+      parts.push_back(right.operand);
+    } else {
+      parts.insert(parts.end(), right.parts.begin(), right.parts.end());
     }
+    // Two constants are one; a list with more parts has some that are none.
+    const bool is_constant = parts.size() == 2 && IsConstant(parts[0]) && IsConstant(parts[1]);
     if (checked_[index].is_part && !is_constant) {
       where.parts = std::move(parts);
     } else {

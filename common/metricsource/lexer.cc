@@ -271,7 +271,7 @@ void Problems::Add(Problem problem) {
   for (const Problem& other : problems_) {
     if (other.at == problem.at && other.is_error == problem.is_error) return;
   }
-  if (problems_.size() < kMax) {
+  if (!is_full()) {
     problems_.push_back(std::move(problem));
     return;
   }

@@ -19,7 +19,8 @@ class Problems {
   // source.
   static constexpr std::size_t kMax = 20;
 
-  explicit Problems(std::string_view text) : text_(text) {}
+  // `room`: how many are wanted.
+  explicit Problems(std::string_view text, std::size_t room = kMax) : text_(text), room_(room < kMax ? room : kMax) {}
   void Error(std::size_t at, std::string message, std::string suggestion = "") {
     has_errors_ = true;
     Add({true, at, std::move(message), std::move(suggestion)});
@@ -28,6 +29,8 @@ class Problems {
     Add({false, at, std::move(message), std::move(suggestion)});
   }
   bool has_errors() const { return has_errors_; }
+  // More will hardly be told, so that nothing needs to be looked for to suggest it.
+  bool is_full() const { return problems_.size() >= room_; }
   void Report(std::string_view path, Diagnostics& diagnostics);
 
  private:
@@ -39,6 +42,7 @@ class Problems {
   void Add(Problem problem);
 
   std::string_view text_;
+  std::size_t room_;
   std::vector<Problem> problems_;
   bool has_errors_ = false;
 };

@@ -7,6 +7,7 @@
 
 #include "common/base/printable.h"
 #include "common/base/status.h"
+#include "common/base/utf8.h"
 #include "common/json/writer.h"
 #include "common/metricsource/convert.h"
 
@@ -119,7 +120,7 @@ std::optional<Projection> Projection::Compile(std::vector<ProjectedField> fields
     }
     std::optional<Value> value;
     if (field.default_text) {
-      value = ConvertDefault(field.type, *field.default_text);
+      if (base::IsUtf8(*field.default_text)) value = ConvertDefault(field.type, *field.default_text);
       if (!value) {
         diagnostics.Error(
             where + ".default",

@@ -115,6 +115,10 @@ void App::Compose() {
       clock);
   collectors_.emplace(*store_, *state_, config_.ns);
   ComposeCaches();
+  sources_.emplace(config_,
+                   SourcePart::Dependencies{*deps_.hub, *connections_, *store_, *state_, clock, *deps_.random, registry,
+                                            deps_.history.get()},
+                   deps_.log);
   monitor_.emplace(Monitor::Options{.connections_error = [this] { return connections_->LastError(); },
                                     .on_fatal = [this](const absl::Status& why) { Fail(why); },
                                     .on_look =
@@ -159,7 +163,8 @@ void App::ComposeCaches() {
 }
 
 bool App::CachesSynced() const {
-  return connections_->HasSynced() && secrets_->HasSynced() && (!token_secrets_ || token_secrets_->HasSynced());
+  return connections_->HasSynced() && secrets_->HasSynced() && (!token_secrets_ || token_secrets_->HasSynced()) &&
+         sources_->IsSettled();
 }
 
 std::optional<std::string> App::SecretVersionOf(const kube::ObjectKey& key) const {
@@ -183,7 +188,7 @@ void App::ComposeIngester() {
   // Replicas on one machine differ in their ports.
   ingest_.emplace(config_, fmt::format("{}:{}", HostName(), config_.ingester_port),
                   IngestPart::Dependencies{*deps_.hub, *store_, *state_, *collectors_, *deps_.clock, *deps_.random,
-                                           *deps_.registry, deps_.history.get()},
+                                           *deps_.registry, deps_.history.get(), &*sources_},
                   std::move(sources), deps_.log);
 }
 
@@ -194,6 +199,7 @@ void App::ComposeControllers() {
   status_.emplace(*deps_.hub, clock, runtime::StatusWriter::Options());
   events_.emplace(runtime::AggregatingEventRecorder::Options{.instance = HostName(), .registry = &registry}, *deps_.hub,
                   clock, *deps_.random, log);
+  sources_->ComposeControllers(*status_, *events_);
   reconcile::HubObjects objects{.connection = [this](const kube::ObjectKey& key) { return connections_->Get(key); },
                                 .secret_version = [this](const kube::ObjectKey& key) { return SecretVersionOf(key); },
                                 .token_secret = [this](const kube::ObjectKey& key) { return TokenSecretOf(key); }};
@@ -207,7 +213,8 @@ void App::ComposeControllers() {
                                                  .clock = clock,
                                                  .random = *deps_.random,
                                                  .store_up_for = [this] { return monitor_->StoreUpFor(); },
-                                                 .history = deps_.history.get()},
+                                                 .history = deps_.history.get(),
+                                                 .reached = &sources_->reached()},
       std::move(objects),
       reconcile::ClusterReconciler::Options{
           .hub_namespace = config_.ns,
@@ -250,6 +257,7 @@ void App::AddParts() {
   if (events_) manager_->Add(*events_);
   manager_->Add(*monitor_);
   for (const auto& part : cache_parts_) manager_->Add(*part);
+  sources_->AddCacheTo(*manager_);
   if (deps_.history != nullptr) manager_->Add(*deps_.history);
   if (ingest_) {
     manager_->Add(ingest_->token_marks());
@@ -258,6 +266,7 @@ void App::AddParts() {
   if (!controller_) return;
   manager_->Add(*controller_);
   manager_->Add(*resync_);
+  sources_->AddControllersTo(*manager_);
   if (hints_) manager_->Add(*hints_);
 }
 
@@ -288,6 +297,7 @@ void App::AddChecks() {
       return ingester_port() != 0 ? absl::OkStatus() : absl::UnavailableError("not listening yet");
     });
   }
+  ready_.Add("metricsources", [this] { return sources_->IsSettled() ? absl::OkStatus() : sources_->Trouble(); });
   ready_.Add("store", [this] { return monitor_->StoreStatus(); });
   // The hub serves without it.
   if (deps_.history != nullptr) {
@@ -314,6 +324,12 @@ void App::WireHandlers() {
       }));
     }
   }
+  sources_->Wire([this] {
+    if (!ingest_) return;
+    connections_->ForEach([&](std::string_view, std::string_view name, const reconcile::ClusterConnection&) {
+      ingest_->ingester().Recheck(std::string(name));
+    });
+  });
   if (!ingest_) return;
   connections_->AddHandler([this, meta_of](const kube::ObjectKey& key) {
     const auto meta = meta_of(key);

@@ -27,6 +27,7 @@
 #include "hub/app/ingest_part.h"
 #include "hub/app/monitor.h"
 #include "hub/app/pass_watch.h"
+#include "hub/app/source_part.h"
 #include "hub/reconcile/cluster/cluster_reconciler.h"
 #include "hub/runtime/aggregating_event_recorder.h"
 #include "hub/runtime/controller.h"
@@ -123,6 +124,7 @@ class App {
   std::optional<kube::WatchCache<reconcile::ClusterConnection>> connections_;
   std::optional<kube::WatchCache<reconcile::SecretVersion>> secrets_;
   std::optional<kube::WatchCache<reconcile::TokenSecret>> token_secrets_;
+  std::optional<SourcePart> sources_;
   std::optional<Monitor> monitor_;
   std::optional<IngestPart> ingest_;  // when this process takes streams
   // When this process runs controllers.

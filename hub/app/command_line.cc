@@ -7,6 +7,7 @@
 #include "hub/app/connect.h"
 #include "hub/app/crds.h"
 #include "hub/app/fleet.h"
+#include "hub/app/metricsource_command.h"
 #include "hub/app/reference.h"
 #include "hub/app/uninstall.h"
 
@@ -161,6 +162,7 @@ constexpr Command kCommands[] = {
     {"connect", "NAME", "add a cluster to the fleet from its kubeconfig", Connect},
     {"fleet", "", "show the clusters and their state; --watch refreshes", Fleet},
     {"uninstall", "", "remove the hub's finalizers, after the hub was stopped", Uninstall},
+    {"metricsource", "check FILE...", "compile MetricSources and say what is wrong with them", MetricSourceCommand},
     {"metrics-reference", "", "print the table of the hub's own metrics", Metrics},
     {"configuration-reference", "", "print the table of settings", Configuration},
     {"help", "", "print this", Help},

@@ -33,17 +33,24 @@ IngestPart::IngestPart(const Config& config, std::string hub_name, const Depende
                  .operator_interval = config.operator_scan_interval,
                  .limits = {.max_nodes = config.ingester_max_nodes,
                             .max_rows = config.ingester_max_rows,
-                            .max_bytes_per_second = config.ingester_max_bytes_per_second}}),
+                            .max_bytes_per_second = config.ingester_max_bytes_per_second}},
+                [sources = deps.sources](const std::string& cluster, const model::Labels& labels) {
+                  return sources != nullptr ? sources->DefinitionsFor(cluster, labels) : std::vector<std::string>();
+                }),
       token_marker_(deps.hub, sources.token_secret),
       token_marks_({.name = "collector-token", .needs_lead = false, .registry = &deps.registry}, token_marker_,
                    deps.clock, log),
       tokens_(
           deps.hub, sources, [this](const kube::ObjectKey& secret) { token_marks_.Enqueue(secret); },
           {.hub_namespace = config.ns, .accept_bootstrap = config.ingester_bootstrap_token}, deps.clock),
-      data_({deps.store, deps.clusters, deps.collectors, deps.clock, &deps.registry}, sources.connection,
-            {.operator_interval = config.operator_scan_interval}),
+      data_({deps.store, deps.clusters, deps.collectors, deps.clock, &deps.registry,
+             deps.sources != nullptr ? &deps.sources->state() : nullptr,
+             deps.sources != nullptr ? &deps.sources->results() : nullptr},
+            sources.connection, {.operator_interval = config.operator_scan_interval}),
       ingester_(OptionsOf(config, std::move(hub_name)),
-                {policies_, tokens_, data_, deps.clock, deps.random, &deps.registry, deps.history}, log) {
+                {policies_, tokens_, data_, deps.clock, deps.random, &deps.registry, deps.history,
+                 deps.sources != nullptr ? &deps.sources->results() : nullptr},
+                log) {
   deps.registry
       .Gauges("clusterpulse_hub_ingester_tls_enabled", "1: collectors speak TLS with this hub; 0: in clear text")
       .With({})

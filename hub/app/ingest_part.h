@@ -8,6 +8,7 @@
 #include "common/log/logger.h"
 #include "common/telemetry/registry.h"
 #include "hub/app/config.h"
+#include "hub/app/source_part.h"
 #include "hub/history/history_writer.h"
 #include "hub/ingest/ingester.h"
 #include "hub/reconcile/cluster/cluster_directory.h"
@@ -33,6 +34,7 @@ class IngestPart {
     base::Random& random;
     telemetry::Registry& registry;
     history::HistoryWriter* history = nullptr;  // null: off
+    SourcePart* sources = nullptr;              // null: none
   };
   // `sources` answer from watch caches. `hub_name` names this replica, also after a restart of its container.
   IngestPart(const Config& config, std::string hub_name, const Dependencies& dependencies,

@@ -1,5 +1,6 @@
 #include "hub/app/yaml.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -51,7 +52,38 @@ json::Value Convert(const YAML::Node& node) {
   return nullptr;
 }
 
+// The child that `path` begins with, which is cut off it; an undefined node when there is none.
+YAML::Node Step(const YAML::Node& node, std::string_view& path) {
+  if (path.starts_with('[')) {
+    const auto end = std::min(path.find(']'), path.size());
+    std::size_t index = 0;
+    std::from_chars(path.data() + 1, path.data() + end, index);
+    path.remove_prefix(std::min(end + 1, path.size()));
+    return node.IsSequence() && index < node.size() ? node[index] : YAML::Node(YAML::NodeType::Undefined);
+  }
+  if (path.starts_with('.')) path.remove_prefix(1);
+  const std::string key(path.substr(0, path.find_first_of(".[")));
+  path.remove_prefix(key.size());
+  return node.IsMap() ? node[key] : YAML::Node(YAML::NodeType::Undefined);
+}
+
+int LineAt(const YAML::Node& node, std::string_view path) {
+  if (path.empty()) return node.Mark().line + 1;
+  const YAML::Node child = Step(node, path);
+  return child.IsDefined() ? LineAt(child, path) : node.Mark().line + 1;
+}
+
 }  // namespace
+
+int YamlLine(std::string_view text, std::size_t document, std::string_view path) {
+  try {
+    for (const YAML::Node& root : YAML::LoadAll(std::string(text))) {
+      if (root.IsDefined() && !root.IsNull() && document-- == 0) return LineAt(root, path);
+    }
+  } catch (const YAML::Exception&) {  // YamlToJson says where
+  }
+  return 0;
+}
 
 absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text) {
   try {

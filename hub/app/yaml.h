@@ -14,4 +14,8 @@ namespace clusterpulse::app {
 // kInvalidArgument names line and column.
 absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text);
 
+// The line, from 1, at which the value at `path` ("spec.fields[2].path") begins in the document of that number (from 0,
+// as YamlToJson counts); of what is not there, the line of the nearest value above it. 0: there is no such document.
+int YamlLine(std::string_view text, std::size_t document, std::string_view path);
+
 }  // namespace clusterpulse::app

@@ -79,7 +79,6 @@ absl::Status BatchLane::Take(const wire::BatchHead& head, std::string bytes, Arr
   if (IsForeign(batch.cluster)) return ForeignBatch(options_.cluster);
   const bool upstream = receipts_.upstream();
   if (!upstream && batch.seq == 0) return NoSeq();
-  if (head.sources > 0) services_.metrics.source_results_dropped.Add(static_cast<double>(head.sources));
   if (!upstream && batch.parts > 1) return TakePart(head, std::move(bytes), at);
   if (!receipts_.Take(bytes.size(), batch.history_only, true)) return NoCredits();
 
@@ -246,7 +245,10 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
       stored.fault = batch.status();
       return stored;
     }
-    batch->sources.clear();
+    const std::size_t sources = batch->sources.size();
+    const std::size_t dropped = services.sources != nullptr ? services.sources->Complete(*batch) : sources;
+    if (services.sources == nullptr) batch->sources.clear();
+    if (dropped > 0) services.metrics.source_results_dropped.Add(static_cast<double>(dropped));
     const base::SteadyTime begin = services.clock.Steady();
     if (state) {
       base::FailPoint("position.writing");

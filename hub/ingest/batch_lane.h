@@ -40,7 +40,7 @@ struct Stored {
 // and is tried again for as long as the stream lives. The samples of a batch that is not durable yet go to the history
 // store, which never holds anything up, once its state is in the state store; of an older batch they are all there is.
 //
-// Metric sources are not configured yet: results for any are dropped and counted.
+// Results of MetricSources that nobody asked of the cluster are dropped and counted.
 //
 // Confined to one thread, but for the jobs it hands out: they block, run anywhere, one at a time, and their result
 // comes back by OnStored. Time is an argument. Bounded by the credits (Receipts), which it is told of every batch.

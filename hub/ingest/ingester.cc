@@ -32,7 +32,7 @@ struct Ingester::Parts {
               .max_in_flight = options.max_in_flight,
               .write_limit = options.write_limit},
              {dependencies.clusters, dependencies.authenticator, dependencies.data, dependencies.clock,
-              dependencies.random, dependencies.registry, dependencies.history},
+              dependencies.random, dependencies.registry, dependencies.history, dependencies.sources},
              log) {}
 
   const Options options;

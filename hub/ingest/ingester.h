@@ -53,6 +53,7 @@ class Ingester final : public runtime::Runnable {
     base::Random& random;
     telemetry::Registry* registry = nullptr;    // null: no metrics
     history::HistoryWriter* history = nullptr;  // null: off
+    const SourceResults* sources = nullptr;     // null: no metric sources
   };
 
   Ingester(Options options, const Dependencies& dependencies, log::Logger log);

@@ -87,6 +87,17 @@ struct GapNews {
   base::SystemTime at{};  // when the link was back
 };
 
+// What the hub makes of what collectors send of MetricSources. Thread-safe; answers from memory.
+class SourceResults {
+ public:
+  virtual ~SourceResults() = default;
+  // Leaves those results that are wanted of the cluster, checked, and complete also when an upstream collector sent
+  // them. Returns how many went.
+  virtual std::size_t Complete(model::Batch& batch) const = 0;
+  // How often the source is to be run.
+  virtual std::chrono::seconds Interval(const std::string& source) const = 0;
+};
+
 // Writes one cluster for one stream, as the cluster's writer under the epoch it was made with. Confined to one thread
 // at a time; calls block for at most the store's deadline. Errors as StateStore; kFenced: a newer stream or the puller
 // has the cluster, or the store lost it.

@@ -39,6 +39,7 @@ struct Services {
   const PeerLog& log;
   const Metrics& metrics;
   history::HistoryWriter* history = nullptr;     // null: off
+  const SourceResults* sources = nullptr;        // null: no metric sources, results for any are dropped
   std::chrono::milliseconds write_limit{60000};  // a peer that takes no message for so long is ended
 };
 

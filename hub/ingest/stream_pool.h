@@ -101,6 +101,7 @@ class StreamPool final : public LocalStreams {
     base::Random& random;
     telemetry::Registry* registry = nullptr;    // null: no metrics
     history::HistoryWriter* history = nullptr;  // null: off
+    const SourceResults* sources = nullptr;     // null: no metric sources
   };
 
   StreamPool(const Options& options, const Dependencies& dependencies, const log::Logger& log);

@@ -62,7 +62,7 @@ absl::StatusOr<StoredPosition> CollectorState::ReadPosition(const std::string& c
 
 absl::StatusOr<ApplyResult> CollectorState::Apply(const WriterPosition& position, const Batch& batch) {
   const std::string& cluster = position.cluster;
-  std::vector<Write> beside;
+  std::vector<Write> beside = batch.beside;
   beside.push_back(SetString{keys::Push(cluster), documents::OfPushRecord(batch.record), {}});
   if (batch.gaps != nullptr) clusters_.PutGaps(cluster, *batch.gaps, beside);
   if (batch.hint) beside.push_back(Hint(cluster));

@@ -51,6 +51,7 @@ class CollectorState {
     std::vector<ClusterEvent> events;
     bool hint = false;
     std::optional<base::SystemTime> data_at;  // of the snapshot, as in ClusterState::Apply
+    std::vector<Write> beside = {};           // what else belongs to the step
     GapLedger* gaps = nullptr;                // with what the batch says of them; null: nothing. Becomes what is stored
   };
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const Batch& batch);

@@ -35,11 +35,11 @@ std::uint64_t Number(const json::Value& value) {
 
 }  // namespace
 
-bool GapLedger::Record(std::string_view instance, const model::Gap& gap) {
+GapLedger::Told GapLedger::Record(std::string_view instance, const model::Gap& gap) {
   return HasNumbers(gap.seqs) ? RecordNumbers(instance, gap) : RecordTimes(gap);
 }
 
-bool GapLedger::RecordNumbers(std::string_view instance, const model::Gap& gap) {
+GapLedger::Told GapLedger::RecordNumbers(std::string_view instance, const model::Gap& gap) {
   // What no entry has yet.
   std::vector<SeqRange> left{gap.seqs};
   for (const KnownGap& known : gaps_) {
@@ -55,6 +55,7 @@ bool GapLedger::RecordNumbers(std::string_view instance, const model::Gap& gap) 
     }
     left = std::move(rest);
   }
+  Told told = left.empty() ? Told::kKnown : Told::kGrown;
   for (const SeqRange& range : left) {
     KnownGap added{.from = range.first == gap.seqs.first ? gap.from : TimeWithin(gap, range.first),
                    .to = range.last == gap.seqs.last ? gap.to : TimeWithin(gap, range.last),
@@ -75,13 +76,16 @@ bool GapLedger::RecordNumbers(std::string_view instance, const model::Gap& gap) 
       grows = true;
       known = gaps_.erase(known);
     }
-    if (!grows) ++total_;
+    if (!grows) {
+      ++total_;
+      told = Told::kNew;
+    }
     Add(std::move(added));
   }
-  return !left.empty();
+  return told;
 }
 
-bool GapLedger::RecordTimes(const model::Gap& gap) {
+GapLedger::Told GapLedger::RecordTimes(const model::Gap& gap) {
   KnownGap added{.from = gap.from, .to = gap.to, .cause = gap.cause};
   bool grows = false;
   for (auto known = gaps_.begin(); known != gaps_.end();) {
@@ -91,14 +95,14 @@ bool GapLedger::RecordTimes(const model::Gap& gap) {
       ++known;
       continue;
     }
-    if (known->from <= added.from && *added.to <= *known->to) return false;
+    if (known->from <= added.from && *added.to <= *known->to) return Told::kKnown;
     Span(*known, added);
     grows = true;
     known = gaps_.erase(known);
   }
   if (!grows) ++total_;
   Add(std::move(added));
-  return true;
+  return grows ? Told::kGrown : Told::kNew;
 }
 
 bool GapLedger::OpenLink(SystemTime from, bool fillable) {

@@ -40,8 +40,10 @@ class GapLedger {
   static constexpr std::size_t kMostEntries = 256;
   static constexpr std::chrono::hours kKept{30 * 24};
 
-  // True when anything was new. `instance`: whose numbers the gap has, if any.
-  bool Record(std::string_view instance, const model::Gap& gap);
+  // What of a hole that is told was not known: nothing, a part of it, or that there is one.
+  enum class Told { kKnown, kGrown, kNew };
+  // `instance`: whose numbers the gap has, if any.
+  Told Record(std::string_view instance, const model::Gap& gap);
   // The link to the collector is lost. Once: while one is open, nothing is new.
   bool OpenLink(base::SystemTime from, bool fillable);
   // It is back: everything that was made meanwhile has come (the hole is gone), or cannot come any more.
@@ -64,8 +66,8 @@ class GapLedger {
   bool operator==(const GapLedger&) const = default;
 
  private:
-  bool RecordNumbers(std::string_view instance, const model::Gap& gap);
-  bool RecordTimes(const model::Gap& gap);
+  Told RecordNumbers(std::string_view instance, const model::Gap& gap);
+  Told RecordTimes(const model::Gap& gap);
   void Add(KnownGap gap);
   void JoinOldest();
 

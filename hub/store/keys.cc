@@ -46,6 +46,16 @@ std::string Push(std::string_view cluster) { return Cluster(cluster, "push"); }
 std::string Gaps(std::string_view cluster) { return Cluster(cluster, "gaps"); }
 std::string CollectorHints(std::string_view hub_namespace) { return Join({"clusterpulse:collectors:", hub_namespace}); }
 std::string ClustersOfHub(std::string_view hub_namespace) { return Join({"clusterpulse:clusters:", hub_namespace}); }
+std::string Source(std::string_view ns, std::string_view name) { return Join({"metricsource:", ns, ":", name}); }
+std::string SourceMeta(std::string_view ns, std::string_view name) {
+  return Join({"metricsource:", ns, ":", name, ":meta"});
+}
+std::string SourcesByType(std::string_view resource_type) {
+  return Join({"metricsources:by:resourcetype:", resource_type});
+}
+std::string SourceResult(std::string_view cluster, std::string_view source, std::string_view document) {
+  return Join({"cluster:", cluster, ":custom:", source, ":", document});
+}
 std::string Events(std::string_view name) { return Join({"events:", name}); }
 std::string Lease(std::string_view name) { return Join({"clusterpulse:lease:", name}); }
 

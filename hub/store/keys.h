@@ -47,6 +47,16 @@ std::string CollectorHints(std::string_view hub_namespace);
 // Ours: set of the clusters that the hub of this namespace has written.
 std::string ClustersOfHub(std::string_view hub_namespace);
 
+// MetricSources: "metricsource:NS:M" and what goes with it.
+std::string Source(std::string_view ns, std::string_view name);
+std::string SourceMeta(std::string_view ns, std::string_view name);
+inline constexpr std::string_view kSourcesAll = "metricsources:all";
+inline constexpr std::string_view kSourcesEnabled = "metricsources:enabled";
+std::string SourcesByType(std::string_view resource_type);
+inline constexpr std::string_view kSourceEvents = "metricsource-events";  // a channel
+// "cluster:C:custom:NS/M:<document>": what the source "NS/M" gave.
+std::string SourceResult(std::string_view cluster, std::string_view source, std::string_view document);
+
 std::string Events(std::string_view name);
 // Ours.
 std::string Lease(std::string_view name);

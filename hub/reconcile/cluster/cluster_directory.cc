@@ -40,6 +40,7 @@ std::optional<ingest::ClusterPolicy> ClusterPolicies::Find(const std::string& cl
   policy.config.operator_interval = options_.operator_interval;
   policy.config.max_nodes = options_.limits.max_nodes;
   policy.config.max_bytes_per_second = options_.limits.max_bytes_per_second;
+  if (sources_) policy.config.metric_sources = sources_(cluster, connection->spec.labels);
   policy.config.hash = HashOf(policy.config);
   return policy;
 }

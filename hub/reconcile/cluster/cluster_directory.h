@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "hub/ingest/ports.h"
 #include "hub/reconcile/cluster/cluster_connection.h"
@@ -21,8 +22,11 @@ class ClusterPolicies final : public ingest::ClusterDirectory {
     std::chrono::seconds operator_interval{300};  // OPERATOR_SCAN_INTERVAL
     ingest::Limits limits;
   };
-  ClusterPolicies(ConnectionLookup connection, Options options)
-      : connection_(std::move(connection)), options_(options) {}
+  // The definitions of MetricSources that a cluster of these labels should run, in a stable order.
+  using Sources = std::function<std::vector<std::string>(const std::string& cluster, const model::Labels& labels)>;
+  // `sources` may be empty: none.
+  ClusterPolicies(ConnectionLookup connection, Options options, Sources sources = {})
+      : connection_(std::move(connection)), options_(options), sources_(std::move(sources)) {}
 
   // A collector is wanted of a valid object in push mode that is neither paused nor being deleted. Its interval is that
   // of the spec, at least 30 s; 0 (the collector's own) when the spec does not say.
@@ -31,6 +35,7 @@ class ClusterPolicies final : public ingest::ClusterDirectory {
  private:
   const ConnectionLookup connection_;
   const Options options_;
+  const Sources sources_;
 };
 
 }  // namespace clusterpulse::reconcile

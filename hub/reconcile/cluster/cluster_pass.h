@@ -98,9 +98,10 @@ struct ClusterReconciler::Pass {
   base::SystemTime now;
   Judgement judgement;
 
-  bool forced = false;     // sync-now
-  bool attempted = false;  // the cluster was called
-  PullResult pull;         // when attempted
+  bool forced = false;                    // sync-now
+  bool attempted = false;                 // the cluster was called
+  PullResult pull;                        // when attempted
+  std::shared_ptr<kube::KubeApi> client;  // by which it was
   std::optional<Failure> failure;
   std::optional<std::chrono::nanoseconds> breaker_opens_in;
   Verdict verdict;

@@ -92,6 +92,7 @@ void ClusterReconciler::Forget(const kube::ObjectKey& key) {
     clusters_.erase(key);
     secrets_.erase(key);
   }
+  if (deps_.reached != nullptr) deps_.reached->Lost(key.name);
   pool_.Forget(key);
   deps_.status.Forget(kube::kClusterConnections, key);
   metrics_.last_success.Remove({key.name});
@@ -129,8 +130,19 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
     }
     cluster->endpoint = pass.judgement.endpoint;
   }
-  if (IsPaused(*connection)) return Paused(pass);
-  return pass.is_push ? LivePush(pass) : LivePull(pass);
+  absl::StatusOr<runtime::Result> result =
+      IsPaused(*connection) ? Paused(pass) : pass.is_push ? LivePush(pass) : LivePull(pass);
+  TellReached(pass);
+  return result;
+}
+
+void ClusterReconciler::TellReached(const Pass& pass) const {
+  if (deps_.reached == nullptr) return;
+  if (pass.has_data() && pass.store.ok() && !pass.superseded && !pass.stream_came) {
+    deps_.reached->Reached(pass.name(), pass.client, pass.cluster.writers[store::WriterRole::kData].epoch);
+  } else {
+    deps_.reached->Lost(pass.name());
+  }
 }
 
 absl::StatusOr<runtime::Result> ClusterReconciler::Gone(const kube::ObjectKey& key, std::stop_token stop) {

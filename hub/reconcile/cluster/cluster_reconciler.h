@@ -25,6 +25,7 @@
 #include "hub/reconcile/cluster/gap_counter.h"
 #include "hub/reconcile/cluster/pull.h"
 #include "hub/reconcile/cluster/push.h"
+#include "hub/reconcile/cluster/reached_clusters.h"
 #include "hub/reconcile/cluster/token_secret.h"
 #include "hub/runtime/event_recorder.h"
 #include "hub/runtime/reconciler.h"
@@ -103,6 +104,7 @@ class ClusterReconciler final : public runtime::Reconciler {
     // For how long the store has answered without a break, as far as known.
     std::function<std::chrono::nanoseconds()> store_up_for;
     history::HistoryWriter* history = nullptr;  // null: off
+    ReachedClusters* reached = nullptr;         // told of each pass; null: nobody asks
   };
 
   ClusterReconciler(Dependencies dependencies, HubObjects objects, Options options, ClientPool::Options pool = {},
@@ -131,6 +133,7 @@ class ClusterReconciler final : public runtime::Reconciler {
                                                    std::stop_token stop);
   absl::Status KeepFinalizer(const ClusterConnection& connection, std::stop_token stop);
   absl::StatusOr<runtime::Result> Paused(Pass& pass);
+  void TellReached(const Pass& pass) const;
   // The spec, the token of sync-now.
   void BeginLive(Pass& pass);
   absl::StatusOr<runtime::Result> LivePull(Pass& pass);

@@ -1,6 +1,7 @@
 #include "hub/reconcile/cluster/collector_data.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "common/base/status.h"
@@ -133,6 +134,8 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
       ASSIGN_OR_RETURN(ledger, deps().clusters.ReadGaps(cluster_));
       recorded = Record(position.instance, batch.gaps, *ledger);
     }
+    auto sources = SourceWrites(batch, data_at);
+    RETURN_IF_ERROR(sources.status());
     const std::chrono::seconds operator_interval = std::max(record.interval, parent_.options_.operator_interval);
     const store::CollectorState::Batch write{
         *snapshot,
@@ -142,6 +145,7 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
         EventsOf(judged, connection),
         !record_.has_value() || ShowsChange(*record_, record) || judged.health_changed || MayBeGivenUp(),
         data_at,
+        *std::move(sources),
         recorded.changed ? &*ledger : nullptr};
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.Apply(position, write));
     if (result == ApplyResult::kApplied) {
@@ -183,6 +187,24 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
  private:
   const Dependencies& deps() const { return parent_.deps_; }
 
+  // What the batch holds of MetricSources; `data_at`: when it was collected, by the hub's clock.
+  absl::StatusOr<std::vector<store::Write>> SourceWrites(const model::Batch& batch, base::SystemTime data_at) const {
+    std::vector<store::Write> writes;
+    if (deps().sources == nullptr) return writes;
+    for (const model::SourceResult& result : batch.sources) {
+      std::optional<store::SourceRun> before;
+      if (!result.failure.empty()) {
+        ASSIGN_OR_RETURN(auto runs, deps().sources->ReadRuns(result.source, {cluster_}));
+        before = std::move(runs.front());
+      }
+      std::vector<store::Write> more = deps().sources->ResultWrites(
+          cluster_, result, std::chrono::time_point_cast<base::SystemTime::duration>(data_at - result.age),
+          deps().source_results->Interval(result.source), before);
+      std::move(more.begin(), more.end(), std::back_inserter(writes));
+    }
+    return writes;
+  }
+
   struct Recorded {
     bool changed = false;                 // the ledger
     std::vector<model::GapCause> causes;  // of the holes that are new, and not only longer than before
@@ -190,9 +212,9 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   static Recorded Record(const std::string& instance, const std::vector<model::Gap>& gaps, store::GapLedger& ledger) {
     Recorded recorded;
     for (const model::Gap& gap : gaps) {
-      const std::uint64_t holes = ledger.total();
-      recorded.changed |= ledger.Record(instance, gap);
-      if (ledger.total() > holes) recorded.causes.push_back(gap.cause);
+      const store::GapLedger::Told told = ledger.Record(instance, gap);
+      recorded.changed |= told != store::GapLedger::Told::kKnown;
+      if (told == store::GapLedger::Told::kNew) recorded.causes.push_back(gap.cause);
     }
     return recorded;
   }

@@ -11,6 +11,7 @@
 #include "hub/reconcile/cluster/cluster_directory.h"
 #include "hub/reconcile/cluster/gap_counter.h"
 #include "hub/store/collector_state.h"
+#include "hub/store/source_state.h"
 #include "hub/store/state_store.h"
 
 namespace clusterpulse::reconcile {
@@ -46,6 +47,8 @@ class PushedClusters final : public ingest::CollectorData {
     store::CollectorState& collectors;
     const base::Clock& clock;
     telemetry::Registry* registry = nullptr;  // null: no metrics
+    store::SourceState* sources = nullptr;    // both or none
+    const ingest::SourceResults* source_results = nullptr;
   };
   PushedClusters(const Dependencies& dependencies, ConnectionLookup connection, Options options)
       : deps_(dependencies),

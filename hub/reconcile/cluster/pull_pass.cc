@@ -167,6 +167,7 @@ std::optional<Failure> ClusterReconciler::CallCluster(Pass& pass, const ClientPo
     return std::nullopt;  // the pass ends without a verdict
   }
   pass.attempted = true;
+  pass.client = client.api;
   cluster.last_attempt = pass.now;
   const base::SteadyTime ended = deps_.clock.Steady();
   const double seconds = std::chrono::duration<double>(ended - started).count();
@@ -271,9 +272,9 @@ absl::StatusOr<std::vector<store::Write>> ClusterReconciler::GapWrites(Pass& pas
   ASSIGN_OR_RETURN(store::GapLedger ledger, deps_.store.ReadGaps(pass.name()));
   bool changed = false;
   for (const model::Gap& gap : samples.gaps) {
-    const std::uint64_t holes = ledger.total();
-    changed |= ledger.Record({}, gap);
-    if (ledger.total() > holes) told.push_back(gap.cause);  // and not only longer than before
+    const store::GapLedger::Told news = ledger.Record({}, gap);
+    changed |= news != store::GapLedger::Told::kKnown;
+    if (news == store::GapLedger::Told::kNew) told.push_back(gap.cause);
   }
   if (samples.link_ended) changed |= ledger.EndLink(store::GapLedger::LinkEnd::kLost, pass.now);
   if (opens_link && OpenLink(pass, ledger)) {

@@ -12,6 +12,7 @@ using namespace std::chrono_literals;
 using base::SystemTime;
 using model::Gap;
 using model::GapCause;
+using Told = GapLedger::Told;
 
 constexpr SystemTime kStart{std::chrono::seconds(1933135000)};
 SystemTime At(int seconds) { return kStart + std::chrono::seconds(seconds); }
@@ -45,41 +46,61 @@ TEST_CASE("a hole told twice, or in pieces, is one") {
   struct Case {
     std::string name;
     std::vector<Gap> told;
-    std::vector<bool> is_new;
+    std::vector<Told> is_new;
     Strings kept;
     std::uint64_t total;
   };
   const std::vector<Case> cases = {
-      {"one", {Numbered(5, 9)}, {true}, {"50..90 i:5-9 spool_overflow"}, 1},
-      {"the same again", {Numbered(5, 9), Numbered(5, 9)}, {true, false}, {"50..90 i:5-9 spool_overflow"}, 1},
-      {"a part of it", {Numbered(5, 9), Numbered(6, 7)}, {true, false}, {"50..90 i:5-9 spool_overflow"}, 1},
-      {"it grew", {Numbered(5, 9), Numbered(5, 12)}, {true, true}, {"50..120 i:5-12 spool_overflow"}, 1},
-      {"it grew on both sides", {Numbered(5, 9), Numbered(2, 12)}, {true, true}, {"20..120 i:2-12 spool_overflow"}, 1},
-      {"the next numbers", {Numbered(5, 9), Numbered(10, 12)}, {true, true}, {"50..120 i:5-12 spool_overflow"}, 1},
+      {"one", {Numbered(5, 9)}, {Told::kNew}, {"50..90 i:5-9 spool_overflow"}, 1},
+      {"the same again",
+       {Numbered(5, 9), Numbered(5, 9)},
+       {Told::kNew, Told::kKnown},
+       {"50..90 i:5-9 spool_overflow"},
+       1},
+      {"a part of it",
+       {Numbered(5, 9), Numbered(6, 7)},
+       {Told::kNew, Told::kKnown},
+       {"50..90 i:5-9 spool_overflow"},
+       1},
+      {"it grew", {Numbered(5, 9), Numbered(5, 12)}, {Told::kNew, Told::kGrown}, {"50..120 i:5-12 spool_overflow"}, 1},
+      {"it grew on both sides",
+       {Numbered(5, 9), Numbered(2, 12)},
+       {Told::kNew, Told::kGrown},
+       {"20..120 i:2-12 spool_overflow"},
+       1},
+      {"the next numbers",
+       {Numbered(5, 9), Numbered(10, 12)},
+       {Told::kNew, Told::kGrown},
+       {"50..120 i:5-12 spool_overflow"},
+       1},
       {"apart",
        {Numbered(5, 9), Numbered(11, 12)},
-       {true, true},
+       {Told::kNew, Told::kNew},
        {"50..90 i:5-9 spool_overflow", "110..120 i:11-12 spool_overflow"},
        2},
       {"one between two",
        {Numbered(1, 2), Numbered(4, 5), Numbered(3, 3)},
-       {true, true, true},
+       {Told::kNew, Told::kNew, Told::kGrown},
        {"10..50 i:1-5 spool_overflow"},
        2},
       {"numbers that have another cause keep it",
        {Numbered(5, 5, GapCause::kRejected), Numbered(4, 6)},
-       {true, true},
+       {Told::kNew, Told::kNew},
        {"40..40 i:4-4 spool_overflow", "50..50 i:5-5 rejected", "60..60 i:6-6 spool_overflow"},
        3},
-      {"times that touch", {Timed(0, 10), Timed(10, 20), Timed(12, 15)}, {true, true, false}, {"0..20 store_down"}, 1},
+      {"times that touch",
+       {Timed(0, 10), Timed(10, 20), Timed(12, 15)},
+       {Told::kNew, Told::kGrown, Told::kKnown},
+       {"0..20 store_down"},
+       1},
       {"times of another cause",
        {Timed(0, 10), Timed(5, 15, GapCause::kListFailed)},
-       {true, true},
+       {Told::kNew, Told::kNew},
        {"0..10 store_down", "5..15 list_failed"},
        2},
       {"times do not touch numbers",
        {Numbered(1, 2, GapCause::kStoreDown), Timed(10, 20)},
-       {true, true},
+       {Told::kNew, Told::kNew},
        {"10..20 i:1-2 store_down", "10..20 store_down"},
        2},
   };
@@ -93,7 +114,7 @@ TEST_CASE("a hole told twice, or in pieces, is one") {
       CHECK(Texts(ledger) == c.kept);
       CHECK(ledger.total() == c.total);
       const GapLedger before = ledger;
-      for (const Gap& gap : c.told) CHECK(!ledger.Record("i", gap));
+      for (const Gap& gap : c.told) CHECK(ledger.Record("i", gap) == Told::kKnown);
       CHECK(ledger == before);
     }
   }
@@ -101,9 +122,9 @@ TEST_CASE("a hole told twice, or in pieces, is one") {
 
 TEST_CASE("numbers are of their instance") {
   GapLedger ledger;
-  CHECK(ledger.Record("i", Numbered(5, 9)));
-  CHECK(ledger.Record("j", Numbered(5, 9)));
-  CHECK(ledger.Record("j", Numbered(10, 10)));
+  CHECK(ledger.Record("i", Numbered(5, 9)) == Told::kNew);
+  CHECK(ledger.Record("j", Numbered(5, 9)) == Told::kNew);
+  CHECK(ledger.Record("j", Numbered(10, 10)) == Told::kGrown);
   CHECK(Texts(ledger) == Strings{"50..90 i:5-9 spool_overflow", "50..100 j:5-10 spool_overflow"});
 }
 
@@ -140,7 +161,8 @@ TEST_CASE("of too many the oldest are joined, and the count stays true") {
   ledger.OpenLink(At(-100), true);
   constexpr int kHoles = 1000;
   for (int i = 0; i < kHoles; ++i) {
-    REQUIRE(ledger.Record("i", Numbered(static_cast<std::uint64_t>(2 * i + 1), static_cast<std::uint64_t>(2 * i + 1))));
+    const auto seq = static_cast<std::uint64_t>(2 * i + 1);
+    REQUIRE(ledger.Record("i", Numbered(seq, seq)) == Told::kNew);
     REQUIRE(ledger.gaps().size() <= GapLedger::kMostEntries);
   }
   CHECK(ledger.Summary() == GapSummary{kHoles + 1, 1, At(-100)});
@@ -200,7 +222,7 @@ TEST_CASE("told in any order and any number of times, the numbers are those that
       const GapCause cause = random() % 3 == 0 ? GapCause::kRejected : GapCause::kSpoolOverflow;
       bool is_new = false;
       for (std::uint64_t seq = first; seq <= last; ++seq) is_new |= told.insert(seq).second;
-      REQUIRE(ledger.Record("i", Numbered(first, last, cause)) == is_new);
+      REQUIRE((ledger.Record("i", Numbered(first, last, cause)) != Told::kKnown) == is_new);
       if (random() % 5 == 0) ledger = GapLedger::Read(ledger.Next());
     }
     std::set<std::uint64_t> kept;

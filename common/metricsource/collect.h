@@ -1,0 +1,84 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "common/base/clock.h"
+#include "common/base/random.h"
+#include "common/kube/discovery.h"
+#include "common/kube/kube_api.h"
+#include "common/metricsource/reader.h"
+#include "common/metricsource/source.h"
+#include "common/metricsource/table.h"
+#include "common/model/batch.h"
+
+namespace clusterpulse::metricsource {
+
+// How one run ended, in one word, for status, metrics and messages.
+//
+//   NotInstalled   the server does not serve the kind (a CRD that is not there yet)
+//   Forbidden, Unauthorized, NotFound, Expired (410 again and again), Throttled, Refused (400, 422)   it says so
+//   TimedOut       the run's time is over; Unreachable: no connection; InvalidAnswer: what came is no list
+//   Stopped        the program ends
+std::string_view FailureWord(const absl::Status& status);
+
+struct CollectOptions {
+  std::stop_token stop{};
+  std::chrono::milliseconds first_retry{500};  // doubled with each, up to 10 s, with jitter
+  // Narrower than the source: of one namespace, of so many objects.
+  std::optional<std::string> ns;
+  std::optional<std::int64_t> limit;
+  // What was done so far, after each page; from several threads, one at a time.
+  struct Progress {
+    std::int64_t objects = 0;  // that came
+    std::int64_t bytes = 0;    // of answers, unpacked
+    std::int64_t calls = 0;
+  };
+  std::function<void(const Progress&)> on_page;
+};
+
+// What one run of a source found on one cluster.
+struct Collection {
+  explicit Collection(const Source& source) : rows(source.columns) {}
+
+  Table rows;              // in the server's order, namespaces in that of their names
+  bool truncated = false;  // at least one object was left out
+  base::SystemTime started{};
+  std::chrono::milliseconds duration{0};
+  std::vector<FieldCounts> fields;
+  EvaluationCounts evaluation;
+  CollectOptions::Progress work;
+  std::string failure, message;     // FailureWord; empty: there are rows, of all but the namespaces below
+  std::vector<std::string> errors;  // "namespace a: ..."
+};
+
+// Lists what the source selects and keeps of each object its row. Blocks for at most the source's timeout; a page is
+// the most that is in memory beside the rows. A list that fails for a while is tried again, as often as the source
+// allows; one whose token grew too old begins again. Everything is thread-safe and borrowed for the call.
+//
+// Namespaces that are named exactly are listed one by one, several at once; excluded names are left to the server where
+// it can filter them; everything else is listed as a whole and filtered here. max_resources counts what is left then.
+Collection Collect(const Source& source, kube::KubeApi& api, kube::Discovery& discovery, const base::Clock& clock,
+                   base::Random& random, const CollectOptions& options);
+
+// As it goes to the store, to a collector's batch, to a person: rows as JSON and all aggregations. Its age is left 0.
+model::SourceResult ToResult(const Source& source, const Collection& collection);
+
+// Sets rows and their number.
+void SetRows(const Table& rows, model::SourceResult& out);
+// Sets both forms of the aggregations of `out` to what they are over these rows.
+void Summarise(const Source& source, const Table& rows, model::SourceResult& out);
+
+// The rows that somebody else collected for the source, completed: an upstream collector does not filter by namespace
+// and computes nothing. kDataLoss: the values of a row are no JSON object.
+absl::StatusOr<Table> TableOf(const Source& source, const std::vector<model::SourceRow>& rows, base::SystemTime now);
+
+}  // namespace clusterpulse::metricsource
