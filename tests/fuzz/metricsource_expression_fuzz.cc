@@ -63,8 +63,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!expression) return 0;
   for (const std::string& name : names) Require(!name.empty());
 
-  TextArena arena;
-  EvaluationContext context(arena, base::SystemTime(std::chrono::seconds(1927944306)));
+  static TextArena arena;
+  static EvaluationContext context(arena, base::SystemTime(std::chrono::seconds(1927944306)));
+  arena.Reset();
+  context.BeginRow();
   const Value value = expression->Evaluate(row, context);
   Require(value.IsNull() || expression->kinds().Has(value.kind()));
   if (value.kind() == Kind::kDouble) Require(std::isfinite(value.AsDouble()));
