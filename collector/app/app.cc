@@ -21,6 +21,8 @@ constexpr auto kBatcherSilence = std::chrono::seconds(120);
 // One request for each operator, of up to 30 s: some hundred slow answers of a server in trouble, which a restart of
 // ours would only load more.
 constexpr auto kInventorySilence = std::chrono::seconds(7200);
+// Beyond the time that a run has: its calls end by themselves soon after.
+constexpr auto kSourceSilence = std::chrono::seconds(300);
 // The link comes around every minute; a token file may be slow to read.
 constexpr auto kLinkSilence = std::chrono::seconds(300);
 
@@ -61,6 +63,7 @@ App::App(const Config& config, Dependencies dependencies)
                                                                   .registry = deps_.registry.get(),
                                                                   .clock = deps_.clock,
                                                                   .random = deps_.random});
+  sources_.emplace(*deps_.api, MakeSourceOptions());
   batcher_.emplace(Batcher::Options{.cluster = config_.cluster, .interval = config_.interval},
                    Batcher::Ports{.is_current = [this] { return observer_->Status().ok(); },
                                   .is_connected =
@@ -71,6 +74,13 @@ App::App(const Config& config, Dependencies dependencies)
                                       },
                                   .is_pending = [this] { return outbox_.IsNewestPending(); },
                                   .observe = [this](bool full) { return observer_->Observe(full); },
+                                  .sources =
+                                      [this](bool full, base::SystemTime collected_at) {
+                                        const link::LinkStatus hub = link_->status();
+                                        // One that may be an upstream hub takes a failure for a source without rows.
+                                        const bool is_ours = !hub.upstream && hub.state != link::LinkState::kWaiting;
+                                        return sources_->Take(full, is_ours, collected_at);
+                                      },
                                   .deliver =
                                       [this](model::Batch batch, bool full) {
                                         outbox_.Add(std::move(batch), full);
@@ -117,6 +127,20 @@ link::Outbox::Options App::MakeOutboxOptions() const {
   return options;
 }
 
+sources::SourceRunner::Options App::MakeSourceOptions() {
+  return {.path = config_.data_dir.empty() ? "" : config_.data_dir + "/metric-sources",
+          .files = deps_.files,
+          .on_result =
+              [this](bool is_news, std::chrono::seconds interval) {
+                // What would be replaced before the next batch would be missing in the history.
+                if (is_news || batcher_->status().next_tick - deps_.clock->Steady() > interval) batcher_->News();
+              },
+          .log = deps_.log,
+          .registry = deps_.registry.get(),
+          .clock = deps_.clock,
+          .random = deps_.random};
+}
+
 void App::AddChecks() {
   const auto add = [this](const char* name, std::chrono::seconds silence, std::function<base::SteadyTime()> last_turn) {
     alive_.Add(name, [this, silence, last_turn = std::move(last_turn)] {
@@ -125,6 +149,7 @@ void App::AddChecks() {
   };
   add("batches", kBatcherSilence, [this] { return batcher_->status().last_turn; });
   add("inventory", kInventorySilence, [this] { return observer_->last_inventory_turn(); });
+  add("sources", kSourceSilence, [this] { return sources_->last_turn(); });
   add("link", kLinkSilence, [this] { return link_->status().last_turn; });
   ready_.Add("cluster", [this] { return observer_->Status(); });
   ready_.AddNote("hub", [this] { return DescribeLink(); });
@@ -167,10 +192,7 @@ std::vector<std::string> App::Configure(const model::CollectorConfig& wanted) {
   batcher_->SetInterval(Bounded("interval", wanted.interval, config_.interval, kLeastInterval, problems));
   observer_->SetOperatorInterval(Bounded("operator interval", wanted.operator_interval, config_.operator_interval,
                                          kLeastOperatorInterval, problems));
-  if (!wanted.metric_sources.empty()) {
-    problems.push_back(
-        fmt::format("this version collects no metric sources; {} left out", wanted.metric_sources.size()));
-  }
+  for (std::string& problem : sources_->Apply(wanted.metric_sources)) problems.push_back(std::move(problem));
   return problems;
 }
 
@@ -204,11 +226,13 @@ absl::Status App::Run(std::stop_token stop) {
   base::StopSignal stopped(std::move(stop));
   RETURN_IF_ERROR(Serve());
   observer_->Start();
+  sources_->Start();
   link_->Start();
   batcher_->Start();
   stopped.Wait();
   batcher_->Stop();
   if (!link_->Stop(config_.shutdown_timeout)) deps_.log.Warn("the stream to the hub did not end in time");
+  sources_->Stop();
   observer_->Stop();
   probes_.reset();
   metrics_.reset();

@@ -14,6 +14,7 @@
 #include "collector/link/hub_link.h"
 #include "collector/link/outbox.h"
 #include "collector/observe/cluster_observer.h"
+#include "collector/sources/source_runner.h"
 #include "collector/spool/posix_file_system.h"
 #include "common/app/health.h"
 #include "common/app/process_metrics.h"
@@ -43,14 +44,16 @@ struct Dependencies {
 absl::StatusOr<Dependencies> MakeDependencies(const Config& config, const kube::ConnectionConfig& cluster,
                                               log::Logger log);
 
-// The collector: observer, batcher, outbox and link, composed.
+// The collector: observer, sources, batcher, outbox and link, composed.
 //
 //   ClusterObserver --observation--> Batcher --batch--> Outbox <--> HubLink <--> hub
-//          '--------- news -----------^ ^------------ connected, interval ---------'
+//          '--------- news ----------^ ^ ^------------ connected, interval ---------|
+//   SourceRunner -------- results, news '                                           |
+//          ^-------------------------------------------- definitions ---------------'
 //
-// Started in the order probes, metrics, observer, link, batcher; stopped the other way round, so that probes answer
-// from the first moment to the last and what is kept can still be sent and acknowledged. Alive while its loops turn;
-// ready while the cluster can be read. A hub that is away is told by /readyz, and makes nothing unready.
+// Started in the order probes, metrics, observer, sources, link, batcher; stopped the other way round, so that probes
+// answer from the first moment to the last and what is kept can still be sent and acknowledged. Alive while its loops
+// turn; ready while the cluster can be read. A hub that is away is told by /readyz, and makes nothing unready.
 //
 // Thread-safe: Run is called once, the rest from any thread.
 class App {
@@ -72,6 +75,7 @@ class App {
  private:
   link::LinkOptions MakeLinkOptions() const;
   link::Outbox::Options MakeOutboxOptions() const;
+  sources::SourceRunner::Options MakeSourceOptions();
   void AddChecks();
   absl::Status Serve();
   // The link's callback: puts the hub's wishes into force.
@@ -90,6 +94,7 @@ class App {
   app::ProcessMetrics process_metrics_;
   link::Outbox outbox_;
   std::optional<observe::ClusterObserver> observer_;
+  std::optional<sources::SourceRunner> sources_;
   std::optional<Batcher> batcher_;
   std::optional<link::HubLink> link_;
   app::HealthChecks alive_, ready_;

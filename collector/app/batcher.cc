@@ -20,7 +20,7 @@ constexpr std::chrono::nanoseconds kLongestSleep = std::chrono::seconds(10);
 Batcher::Batcher(Options options, Ports ports, const base::Clock& clock, base::Random& random)
     : options_(std::move(options)), ports_(std::move(ports)), clock_(clock), random_(random) {
   status_.interval = options_.interval;
-  status_.last_turn = clock_.Steady();
+  status_.last_turn = status_.next_tick = clock_.Steady();
 }
 
 Batcher::~Batcher() { Stop(); }
@@ -84,6 +84,7 @@ base::SteadyTime Batcher::Step() {
     has_news_ |= std::exchange(news_, false);
     interval = status_.interval;
     status_.last_turn = now;
+    status_.next_tick = last_tick_ ? *last_tick_ + interval : now;
   }
   if (!began_) began_ = now;
   const bool is_current = ports_.is_current();
@@ -96,7 +97,7 @@ base::SteadyTime Batcher::Step() {
   const bool is_held_back = has_news_ && now >= early_from_ && (!is_connected || ports_.is_pending());
   const bool is_early = has_news_ && now >= early_from_ && !is_held_back;
   if (is_tick || wants_full_ || is_early) {
-    Collect(wants_full_);
+    const bool has_more = Collect(wants_full_);
     if (!last_tick_) {
       last_tick_ = now;
     } else if (is_tick) {
@@ -104,15 +105,19 @@ base::SteadyTime Batcher::Step() {
     } else if (is_early) {
       early_from_ = now + options_.early_gap;
     }
-    wants_full_ = has_news_ = false;  // whatever made it, it carries the news
+    wants_full_ = false;
+    has_news_ = has_more;  // whatever made it, it carries the news
+    base::MutexLock lock(mu_);
+    status_.next_tick = *last_tick_ + interval;
   }
   base::SteadyTime next = *last_tick_ + interval;
   // Without a stream the news stays, for the full batch that the next one asks for to carry.
-  if (has_news_) next = std::min(next, !is_held_back ? early_from_ : now + (is_connected ? kPoll : kSlowPoll));
+  if (has_news_)
+    next = std::min(next, !is_held_back ? std::max(early_from_, now) : now + (is_connected ? kPoll : kSlowPoll));
   return is_current ? next : std::min(next, now + kSlowPoll);
 }
 
-void Batcher::Collect(bool full) {
+bool Batcher::Collect(bool full) {
   model::Batch batch;
   batch.cluster = options_.cluster;
   batch.id = RandomUuid(random_);
@@ -123,15 +128,20 @@ void Batcher::Collect(bool full) {
   last_collected_at_ = batch.collected_at;
   const base::SteadyTime start = clock_.Steady();
   observe::Observation observation = ports_.observe(full);
+  sources::SourceSet::Taken taken;
+  if (ports_.sources) taken = ports_.sources(full, batch.collected_at);
   {
     base::MutexLock lock(mu_);
     batch.interval = status_.interval;
     status_.last_collection = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.Steady() - start);
   }
   batch.snapshot = std::move(observation.snapshot);
+  batch.sources = std::move(taken.results);
   TellHole(batch);
-  if (batch.snapshot == model::ClusterSnapshot()) return;
-  ports_.deliver(std::move(batch), full && observation.is_complete);
+  if (batch.snapshot != model::ClusterSnapshot() || !batch.sources.empty()) {
+    ports_.deliver(std::move(batch), full && observation.is_complete);
+  }
+  return taken.has_more;
 }
 
 void Batcher::TellHole(model::Batch& batch) {

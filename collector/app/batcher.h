@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "collector/observe/cluster_observer.h"
+#include "collector/sources/source_set.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
 #include "common/base/random.h"
@@ -21,8 +22,8 @@ namespace clusterpulse::collector {
 //     push older ones out of the buffer, and the next connect brings a full one, with the news. Nor while the hub has
 //     not taken the last one: for the same reason the news waits.
 // The first waits until the cluster has been read, or for first_limit; when the rest is read after that, or can be read
-// again, it is news. A batch without any content is not handed on. The first with nodes and counts after some without
-// tells of the hole between (Batch::gaps).
+// again, it is news. A batch without any content is not handed on; one that holds nothing but results of sources is.
+// The first with nodes and counts after some without tells of the hole between (Batch::gaps).
 //
 // Connected, News and SetInterval only take note and wake the thread; they come from any. Start and Stop run Step on a
 // thread of its own; without Start the owner calls Step, as tests do.
@@ -40,6 +41,8 @@ class Batcher {
     // There is a stream to the hub; the last batch still waits to be taken by it.
     std::function<bool()> is_connected, is_pending;
     std::function<observe::Observation(bool full)> observe;
+    // What metric sources gave, for a batch collected at that time; null: nothing. What it has more is news.
+    std::function<sources::SourceSet::Taken(bool full, base::SystemTime collected_at)> sources = nullptr;
     // `full`: it carries every scope that is known.
     std::function<void(model::Batch batch, bool full)> deliver;
   };
@@ -63,6 +66,7 @@ class Batcher {
     std::chrono::seconds interval{0};
     std::chrono::milliseconds last_collection{0};  // it took
     base::SteadyTime last_turn{};                  // of the loop; at least one in 10 s while it runs
+    base::SteadyTime next_tick{};                  // the batch that comes without news; before the first: last_turn
   };
   Status status() const;
 
@@ -72,7 +76,8 @@ class Batcher {
 
  private:
   void Run();
-  void Collect(bool full);
+  // True when the next batch should come soon.
+  bool Collect(bool full);
   void TellHole(model::Batch& batch);
 
   // Constant after construction.

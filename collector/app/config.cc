@@ -139,7 +139,9 @@ std::vector<Option> ConfigOptions(Config& c) {
       {.flag = "data-dir",
        .env = "DATA_DIR",
        .target = &c.data_dir,
-       .help = "folder that is the collector's own; a volume that outlives the pod keeps what waits over its restarts",
+       .help = "folder that is the collector's own; a volume that outlives the pod keeps what waits, and the metric "
+               "sources, "
+               "over its restarts",
        .default_text = "none"},
       {.flag = "spool-dir",
        .env = "SPOOL_DIR",

@@ -11,6 +11,7 @@
 #include "common/kube/testing/fake_kube_api.h"
 #include "common/survey/survey.h"
 #include "tests/collector/app/loop_hub.h"
+#include "tests/collector/sources/definitions.h"
 #include "tests/kubesim/fleet.h"
 #include "tests/support/process.h"
 
@@ -122,7 +123,7 @@ TEST_CASE("what the hub gets is the cluster, and an acknowledged batch is let go
   CHECK(testing::Eventually(15s, [&] { return f.Gauge("clusterpulse_collector_buffered_batches") == 0; }));
   CHECK(f.Gauge("clusterpulse_collector_connected") == 1);
   CHECK(f.app->Ready().ok);
-  CHECK(f.app->Alive().body == "[+] batches: ok\n[+] inventory: ok\n[+] link: ok\nok\n");
+  CHECK(f.app->Alive().body == "[+] batches: ok\n[+] inventory: ok\n[+] sources: ok\n[+] link: ok\nok\n");
   CHECK(f.Told("[+] cluster: ok\n[i] hub: streaming since "));
   CHECK(f.Told(" with hub-0\n[i] spool: none: batches are kept in memory only\n[i] degraded: nothing\n"));
   CHECK(f.Stop().ok());
@@ -142,13 +143,13 @@ TEST_CASE("a node that turns NotReady is told at once") {
 
 TEST_CASE("the hub's wishes are in force at once, and what cannot be is reported") {
   Fixture f;
-  f.hub.SetConfig({.metric_sources = {"{}", "{}"}, .interval = 2s, .operator_interval = 600s, .hash = "abc"});
+  f.hub.SetConfig({.metric_sources = {"{}"}, .interval = 2s, .operator_interval = 600s, .hash = "abc"});
   f.Start();
   REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return !seen.reports.empty(); }));
   CHECK(f.hub.seen().reports[0] ==
-        model::ConfigReport{
-            .hash = "abc",
-            .problems = {"interval of 2 s runs as 5 s", "this version collects no metric sources; 2 left out"}});
+        model::ConfigReport{.hash = "abc",
+                            .problems = {"interval of 2 s runs as 5 s",
+                                         "metric source 1: rejected: no namespace and name of a MetricSource"}});
   CHECK(
       f.WaitFor([](const LoopHub::Seen& seen) { return !seen.batches.empty() && seen.batches.back().interval == 5s; }));
   // Not asked any more: the own interval again.
@@ -160,6 +161,122 @@ TEST_CASE("the hub's wishes are in force at once, and what cannot be is reported
     return std::any_of(seen.batches.begin() + static_cast<std::ptrdiff_t>(before), seen.batches.end(),
                        [](const model::Batch& batch) { return batch.interval == 60s; });
   }));
+}
+
+// What the batches from `first` on tell of a source, in their order, with the times of the runs.
+struct ToldResult {
+  model::SourceResult result;
+  base::SystemTime began{};
+};
+std::vector<ToldResult> ToldOf(const std::string& source, const LoopHub::Seen& seen, std::size_t first = 0) {
+  std::vector<ToldResult> told;
+  for (std::size_t i = first; i < seen.batches.size(); ++i) {
+    const auto at = std::chrono::floor<std::chrono::milliseconds>(seen.batches[i].collected_at.time_since_epoch());
+    for (const model::SourceResult& result : seen.batches[i].sources) {
+      if (result.source == source) told.push_back({result, base::SystemTime(at - result.age)});
+    }
+  }
+  return told;
+}
+
+TEST_CASE("a metric source is collected and told at once, another version too, and one that is removed no more") {
+  Fixture f;
+  f.config.interval = 3600s;
+  f.Make();
+  sources::PutMap(f.store, "a", "one", 4);
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return Merge(seen.batches).cluster_operators.has_value(); }));
+  f.hub.Push({.metric_sources = {sources::Definition().Text()}, .hash = "h1"});
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return !ToldOf("hub/maps", seen).empty(); }));
+  LoopHub::Seen seen = f.hub.seen();
+  CHECK(seen.reports.back() == model::ConfigReport{.hash = "h1", .problems = {}});
+  const model::SourceResult first = ToldOf("hub/maps", seen)[0].result;
+  CHECK(first.definition_hash == "1111");
+  REQUIRE(first.rows.size() == 1);
+  CHECK(first.rows[0].values_json == R"({"size":4096,"team":"a","kib":4})");
+  CHECK(first.aggregations.at("total") == 4);
+
+  f.hub.Push({.metric_sources = {sources::Definition{.hash = "2222", .path = ".data.none"}.Text()}, .hash = "h2"});
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) {
+    const auto told = ToldOf("hub/maps", seen);
+    return told.back().result.definition_hash == "2222";
+  }));
+  f.hub.Push({.hash = "h3"});
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return seen.reports.back().hash == "h3"; }));
+  const std::size_t before = f.hub.seen().batches.size();
+  f.hub.Drop(absl::UnavailableError("again"));
+  REQUIRE(f.WaitFor([&](const LoopHub::Seen& seen) {
+    return std::any_of(seen.batches.begin() + static_cast<std::ptrdiff_t>(before), seen.batches.end(),
+                       [](const model::Batch& batch) { return batch.snapshot.info.has_value(); });
+  }));
+  CHECK(ToldOf("hub/maps", f.hub.seen(), before).empty());
+}
+
+TEST_CASE("what a source lacks is told at once, and when it is there") {
+  Fixture f;
+  f.config.interval = 3600s;
+  f.Make();
+  f.hub.SetConfig({.metric_sources = {sources::Definition{.path = ".data['x"}.Text(),
+                                      sources::Definition{.name = "widgets", .kind = "Widget"}.Text()},
+                   .hash = "h1"});
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) {
+    return !ToldOf("hub/maps", seen).empty() && !ToldOf("hub/widgets", seen).empty();
+  }));
+  const LoopHub::Seen seen = f.hub.seen();
+  REQUIRE(seen.reports.back().problems.size() == 1);
+  CHECK(seen.reports.back().problems[0].find("metric source hub/maps: rejected: spec.fields[0].path") == 0);
+  CHECK(ToldOf("hub/maps", seen)[0].result.failure == "Rejected");
+  CHECK(ToldOf("hub/widgets", seen)[0].result.failure == "NotInstalled");
+  CHECK(f.Gauge("clusterpulse_collector_sources_in_force") == 1);
+  CHECK(f.Gauge("clusterpulse_collector_sources_rejected") == 1);
+}
+
+TEST_CASE("every connect brings the newest of every source, with the time it had") {
+  Fixture f;
+  f.hub.SetConfig({.metric_sources = {sources::Definition().Text()}, .hash = "h1"});
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return !ToldOf("hub/maps", seen).empty(); }));
+  const auto before = ToldOf("hub/maps", f.hub.seen());
+  for (std::size_t connects = 1; connects <= 3; ++connects) {
+    f.hub.Drop(absl::UnavailableError("hub is stopping"));
+    REQUIRE(f.WaitFor([&](const LoopHub::Seen& seen) {
+      return ToldOf("hub/maps", seen).size() > before.size() + connects - 1 && seen.registrations.size() > connects;
+    }));
+  }
+  for (const ToldResult& told : ToldOf("hub/maps", f.hub.seen())) {
+    CHECK(told.began == before[0].began);
+    CHECK(told.result.aggregations == before[0].result.aggregations);
+  }
+}
+
+TEST_CASE("a collector that starts while the hub is away goes on with its sources") {
+  base::SeededRandom random(1);
+  spool::FakeFileSystem files(random);
+  Fixture f;
+  f.files = &files;
+  f.config.data_dir = "/data";
+  f.Make();
+  f.hub.SetConfig({.metric_sources = {sources::Definition().Text()}, .hash = "h1"});
+  f.Start();
+  REQUIRE(f.WaitFor([](const LoopHub::Seen& seen) { return !ToldOf("hub/maps", seen).empty(); }));
+  CHECK(f.Stop().ok());
+
+  f.hub.Refuse(absl::UnavailableError("connection refused"));
+  f.hub.SetConfig({});
+  f.stop = std::stop_source();
+  f.Make();
+  f.Start();
+  const auto runs = [&] {
+    return f.app->registry()
+        .Counters("clusterpulse_collector_source_runs_total", "", {"source", "result"})
+        .With({"hub/maps", "ok"})
+        .Value();
+  };
+  CHECK(testing::Eventually(15s, [&] { return runs() == 1; }));
+  const std::size_t before = f.hub.seen().batches.size();
+  f.hub.Refuse(absl::OkStatus());
+  CHECK(f.WaitFor([&](const LoopHub::Seen& seen) { return !ToldOf("hub/maps", seen, before).empty(); }));
 }
 
 TEST_CASE("every connect brings everything that is known") {

@@ -26,7 +26,8 @@ struct Fixture {
   base::SeededRandom random{1};
   bool current = true, connected = true, pending = false;
   observe::Observation observation;
-  std::chrono::milliseconds observing{0};  // it takes
+  std::chrono::milliseconds observing{0};        // it takes
+  std::vector<sources::SourceSet::Taken> taken;  // by the next batches
   std::vector<bool> asked_full;
   std::vector<model::Batch> batches;
   std::vector<Made> made;
@@ -41,6 +42,14 @@ struct Fixture {
              asked_full.push_back(full);
              clock.AdvanceBy(observing);
              return observation;
+           },
+       .sources =
+           [this](bool full, base::SystemTime) {
+             CHECK(full == asked_full.back());
+             if (taken.empty()) return sources::SourceSet::Taken();
+             sources::SourceSet::Taken first = std::move(taken.front());
+             taken.erase(taken.begin());
+             return first;
            },
        .deliver =
            [this](model::Batch batch, bool full) {
@@ -340,6 +349,60 @@ TEST_CASE("a batch that had to leave something out is not called full") {
   f.observation.is_complete = false;
   f.batcher.Step();
   CHECK(f.Take() == std::vector<Made>{{0ms, false}});
+}
+
+TEST_CASE("a batch carries what sources gave, also when it holds nothing else") {
+  Fixture f;
+  f.taken = {{.results = {{.source = "hub/a", .resource_count = 1}}}, {}, {.results = {{.source = "hub/b"}}}};
+  f.RunFor(29s);
+  REQUIRE(f.batches.size() == 1);
+  REQUIRE(f.batches[0].sources.size() == 1);
+  CHECK(f.batches[0].sources[0].source == "hub/a");
+  f.observation.snapshot = {};
+  f.RunFor(30s);  // neither
+  CHECK(f.batches.size() == 1);
+  f.RunFor(30s);
+  REQUIRE(f.batches.size() == 2);
+  CHECK(f.batches[1].sources.at(0).source == "hub/b");
+}
+
+TEST_CASE("sources that have more to tell than one batch holds bring another one soon") {
+  Fixture f;
+  f.taken = {{.results = {{.source = "hub/a"}}, .has_more = true}, {.results = {{.source = "hub/a"}}}};
+  SECTION("at once, when the hub took the first") {
+    f.RunFor(20s);
+    CHECK(f.Take() == std::vector<Made>{{0ms, true}, {0ms, false}});
+  }
+  SECTION("not before it did") {
+    f.pending = true;
+    f.RunFor(20s);
+    CHECK(f.Take() == std::vector<Made>{{0ms, true}});
+    f.pending = false;
+    f.RunFor(1s);
+    CHECK(f.Take() == std::vector<Made>{{20000ms, false}});
+  }
+  SECTION("with the next tick, while there is no hub") {
+    f.connected = false;
+    f.RunFor(31s);
+    CHECK(f.Take() == std::vector<Made>{{0ms, true}, {30s, false}});
+  }
+}
+
+TEST_CASE("the status tells when the next batch comes anyway") {
+  Fixture f;
+  CHECK(f.batcher.status().next_tick == f.start);
+  f.batcher.Step();
+  CHECK(f.batcher.status().next_tick == f.start + 30s);
+  f.clock.AdvanceBy(10s);
+  f.batcher.News();
+  f.batcher.Step();
+  CHECK(f.batcher.status().next_tick == f.start + 30s);
+  f.batcher.SetInterval(45s);
+  f.batcher.Step();
+  CHECK(f.batcher.status().next_tick == f.start + 45s);
+  f.clock.AdvanceBy(50s);
+  f.batcher.Step();
+  CHECK(f.batcher.status().next_tick == f.start + 90s);
 }
 
 TEST_CASE("the status tells the last collection and that the loop turns") {

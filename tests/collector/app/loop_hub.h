@@ -34,6 +34,15 @@ class LoopHub {
     base::MutexLock lock(state_->mu);
     state_->config = std::move(config);
   }
+  // With the next Welcome, and on the stream that is open.
+  void Push(model::CollectorConfig config) {
+    {
+      base::MutexLock lock(state_->mu);
+      if (state_->events != nullptr) state_->answers.push_back(wire::Encode(config));
+      state_->config = std::move(config);
+    }
+    state_->Answer();
+  }
   // Streams end at once with this; ok: they do not.
   void Refuse(absl::Status status) {
     base::MutexLock lock(state_->mu);
@@ -69,6 +78,19 @@ class LoopHub {
       answers.clear();
       is_receiving = false;
       return std::exchange(events, nullptr);
+    }
+    void Answer() {
+      link::HubTransport::Events* to = nullptr;
+      std::string answer;
+      {
+        base::MutexLock lock(mu);
+        if (events == nullptr || !is_receiving || answers.empty()) return;
+        is_receiving = false;
+        to = events;
+        answer = std::move(answers.front());
+        answers.pop_front();
+      }
+      to->OnMessage(std::move(answer));
     }
     void Take(wire::FromCollector message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
       if (auto* const batch = std::get_if<model::Batch>(&message)) {
@@ -117,14 +139,14 @@ class LoopHub {
         events = state_->events;
       }
       if (events != nullptr) events->OnWritten();
-      Answer();
+      state_->Answer();
     }
     void Receive() override {
       {
         base::MutexLock lock(state_->mu);
         state_->is_receiving = true;
       }
-      Answer();
+      state_->Answer();
     }
     void HalfClose() override { End(absl::OkStatus()); }
     void Cancel() override { End(absl::CancelledError("cancelled")); }
@@ -139,20 +161,6 @@ class LoopHub {
       }
       if (events != nullptr) events->OnClosed(std::move(status));
     }
-    void Answer() {
-      Events* events = nullptr;
-      std::string answer;
-      {
-        base::MutexLock lock(state_->mu);
-        if (state_->events == nullptr || !state_->is_receiving || state_->answers.empty()) return;
-        state_->is_receiving = false;
-        events = state_->events;
-        answer = std::move(state_->answers.front());
-        state_->answers.pop_front();
-      }
-      events->OnMessage(std::move(answer));
-    }
-
     const std::shared_ptr<State> state_;
   };
 
