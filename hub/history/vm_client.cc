@@ -1,12 +1,11 @@
 #include "hub/history/vm_client.h"
 
-#include <fstream>
 #include <utility>
 
 #include <openssl/evp.h>
-#include <sys/stat.h>
 
 #include "common/base/status.h"
+#include "common/http/replaceable_file.h"
 #include "common/http/url.h"
 
 namespace clusterpulse::history {
@@ -29,39 +28,26 @@ std::string_view Trim(std::string_view text) {
 
 }  // namespace
 
-// A small file that may be replaced at any time. Looking costs one stat call. Guarded by its owner.
+// What is in a file that may be replaced, without blanks around it. Guarded by its owner.
 class VmClient::SecretFile {
  public:
-  explicit SecretFile(std::string path) : path_(std::move(path)) {}
+  explicit SecretFile(std::string path) : file_(std::move(path)) {}
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_.path(); }
   const std::string& text() const { return text_; }
 
   // kInvalidArgument: unreadable, empty or too large; what was read before stays.
   absl::Status Load() {
-    stamp_ = Stamp();  // before reading: what changes meanwhile is looked at again
-    constexpr std::size_t kLargest = std::size_t{1} << 20;
-    std::ifstream file(path_, std::ios::binary);
-    std::string text(kLargest, '\0');
-    if (file) file.read(text.data(), static_cast<std::streamsize>(text.size()));
-    if (!file.is_open() || file.bad()) return base::InvalidArgument("{} cannot be read", path_);
-    text.resize(static_cast<std::size_t>(file.gcount()));
-    if (text.size() == kLargest) return base::InvalidArgument("{} is too large", path_);
-    if (Trim(text).empty()) return base::InvalidArgument("{} is empty", path_);
+    stamp_ = file_.Stamp();
+    ASSIGN_OR_RETURN(const std::string text, file_.Read());
+    if (Trim(text).empty()) return base::InvalidArgument("{} is empty", path());
     text_ = Trim(text);
     return absl::OkStatus();
   }
-  bool has_changed() const { return Stamp() != stamp_; }
+  bool has_changed() const { return file_.Stamp() != stamp_; }
 
  private:
-  std::string Stamp() const {
-    struct stat s = {};
-    if (::stat(path_.c_str(), &s) != 0) return "none";
-    return fmt::format("{}.{}.{}.{}.{}.{}.{}", s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec,
-                       s.st_ctim.tv_sec, s.st_ctim.tv_nsec);
-  }
-
-  const std::string path_;
+  const http::ReplaceableFile file_;
   std::string text_, stamp_;
 };
 

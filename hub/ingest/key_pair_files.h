@@ -7,6 +7,7 @@
 #include <absl/status/statusor.h>
 
 #include "common/base/mutex.h"
+#include "common/http/replaceable_file.h"
 #include "common/log/logger.h"
 
 namespace clusterpulse::ingest {
@@ -21,7 +22,7 @@ class KeyPairFiles {
   };
 
   KeyPairFiles(std::string cert_path, std::string key_path, log::Logger log)
-      : cert_path_(std::move(cert_path)), key_path_(std::move(key_path)), log_(std::move(log)) {}
+      : cert_(std::move(cert_path)), key_(std::move(key_path)), log_(std::move(log)) {}
 
   // What is in the files now. kInvalidArgument says which file is wrong and why.
   absl::StatusOr<Pair> Load() const;
@@ -29,10 +30,10 @@ class KeyPairFiles {
   std::optional<Pair> TakeChanged();
 
  private:
-  // Of both files: identity, size and times. Changes with every way to replace them.
+  // Of both files.
   std::string Stamp() const;
 
-  const std::string cert_path_, key_path_;
+  const http::ReplaceableFile cert_, key_;
   const log::Logger log_;
   base::Mutex mu_;
   std::string seen_ ABSL_GUARDED_BY(mu_);  // stamp of what was looked at last
