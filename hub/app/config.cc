@@ -5,6 +5,7 @@
 #include "common/base/status.h"
 #include "common/kube/resource.h"
 #include "common/tls/stream.h"
+#include "hub/history/retention.h"
 #include "hub/history/vm_client.h"
 
 namespace clusterpulse::app {
@@ -13,6 +14,8 @@ namespace {
 using config::Option;
 
 constexpr std::int64_t kDay = 86400;
+// Measured: killed within it, it loses samples that it had taken.
+constexpr std::chrono::seconds kVmNeeds{10};
 
 std::vector<Option> HubAccess(std::string& ns, std::string& kubeconfig) {
   return {
@@ -102,7 +105,7 @@ absl::Status CheckStore(Config& config) {
   return absl::OkStatus();
 }
 
-absl::Status CheckHistory(const config::Parsed& parsed, Config& config) {
+absl::Status CheckHistory(const config::Parsed& parsed, Config& config, std::vector<std::string>& warnings) {
   if (config.history == "embedded") {
     return base::InvalidArgument(
         "HISTORY=embedded does not exist in this version; allowed is one of victoriametrics, none");
@@ -119,7 +122,9 @@ absl::Status CheckHistory(const config::Parsed& parsed, Config& config) {
          {std::pair<std::string_view, const std::string&>("VM_USERNAME", config.vm_username),
           {"VM_PASSWORD_FILE", config.vm_password_file},
           {"VM_BEARER_TOKEN_FILE", config.vm_bearer_token_file},
-          {"VM_TLS_CA", config.vm_tls_ca}}) {
+          {"VM_TLS_CA", config.vm_tls_ca},
+          {"VM_QUERY_ENDPOINT", config.vm_query_endpoint},
+          {"VM_RETENTION", config.vm_retention}}) {
       if (!value.empty()) {
         return base::InvalidArgument("{} is set but VM_ENABLED is not true: set both or neither", name);
       }
@@ -136,6 +141,20 @@ absl::Status CheckHistory(const config::Parsed& parsed, Config& config) {
   }
   if (!config.vm_tls_ca.empty() && !endpoint->origin.starts_with("https:")) {
     return base::InvalidArgument("VM_TLS_CA is set but VM_ENDPOINT is not https");
+  }
+  if (!config.vm_query_endpoint.empty()) {
+    RETURN_IF_ERROR(base::Annotate(history::ParseVmEndpoint(config.vm_query_endpoint).status(), "VM_QUERY_ENDPOINT"));
+  }
+  if (!config.vm_retention.empty() && !history::ParsePeriod(config.vm_retention).has_value()) {
+    return base::InvalidArgument(
+        "VM_RETENTION=\"{}\": allowed is what -retentionPeriod of VictoriaMetrics takes, months or for example 90d",
+        config.vm_retention);
+  }
+  if (config.vm_durable_after < kVmNeeds) {
+    warnings.push_back(fmt::format(
+        "VM_DURABLE_AFTER is {} s: VictoriaMetrics may need {} until samples are on its disk, and what a crash "
+        "of it takes before that is lost without anybody knowing",
+        config.vm_durable_after.count(), kVmNeeds.count()));
   }
   return absl::OkStatus();
 }
@@ -262,6 +281,20 @@ std::vector<Option> ConfigOptions(Config& c) {
        .env = "VM_ENDPOINT",
        .target = &c.vm_endpoint,
        .help = "its base URL; of a cluster that of vminsert with the tenant: http://vminsert:8480/insert/0/prometheus"},
+      {.flag = "vm-query-endpoint",
+       .env = "VM_QUERY_ENDPOINT",
+       .target = &c.vm_query_endpoint,
+       .help =
+           "base URL for queries, by which a hub that was started anew finds out what an earlier one had sent; of a "
+           "cluster that of vmselect: http://vmselect:8481/select/0/prometheus",
+       .default_text = "VM_ENDPOINT"},
+      {.flag = "vm-retention",
+       .env = "VM_RETENTION",
+       .target = &c.vm_retention,
+       .help =
+           "for how long it keeps samples, as its -retentionPeriod: months, or for example 90d; what is older when it "
+           "comes is a hole in the history. Of a cluster it has to be told",
+       .default_text = "as it tells itself"},
       {.flag = "vm-username",
        .env = "VM_USERNAME",
        .target = &c.vm_username,
@@ -286,7 +319,7 @@ std::vector<Option> ConfigOptions(Config& c) {
        .env = "VM_DURABLE_AFTER",
        .target = &c.vm_durable_after,
        .help = "how long it must have run on after it took samples until they count as safe on its disk; "
-               "VictoriaMetrics 1.79 needs up to 10",
+               "VictoriaMetrics 1.79 needs up to 10, and with less a crash of it takes samples that nobody sends again",
        .unit = "s",
        .min = 1,
        .max = 3600},
@@ -460,7 +493,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(std::span<const std::string> args, const
   return Load<Config>(args, environment, [](const config::Parsed& parsed, LoadedConfig& loaded) -> absl::Status {
     MapZapFlags(parsed, loaded.config);
     RETURN_IF_ERROR(CheckIngester(parsed, loaded.config));
-    RETURN_IF_ERROR(CheckHistory(parsed, loaded.config));
+    RETURN_IF_ERROR(CheckHistory(parsed, loaded.config, loaded.warnings));
     return Validate(loaded.config);
   });
 }

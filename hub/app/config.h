@@ -36,7 +36,9 @@ struct Config : CommonConfig {
   bool vm_enabled = false;
   std::string vm_endpoint = "http://victoriametrics:8428";
   std::string vm_username, vm_password_file, vm_bearer_token_file, vm_tls_ca;
+  std::string vm_query_endpoint;  // empty: the same
   std::chrono::seconds vm_durable_after{10};
+  std::string vm_retention;  // empty: as VictoriaMetrics tells
 
   bool ingester_enabled = true;
   int ingester_port = 9443;

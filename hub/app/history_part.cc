@@ -6,6 +6,7 @@
 
 #include "common/app/version.h"
 #include "common/base/status.h"
+#include "hub/history/retention.h"
 
 namespace clusterpulse::app {
 
@@ -22,7 +23,9 @@ absl::StatusOr<std::unique_ptr<history::VictoriaMetricsWriter>> MakeHistory(cons
                     .bearer_token_file = config.vm_bearer_token_file,
                     .tls_ca_file = config.vm_tls_ca,
                     .user_agent = fmt::format("clusterpulse-hub/{}", kVersion)};
+  options.query_endpoint = config.vm_query_endpoint;
   options.durable_after = config.vm_durable_after;
+  options.retention = history::ParsePeriod(config.vm_retention).value_or(std::chrono::milliseconds::zero());
   options.registry = &registry;
   ASSIGN_OR_RETURN(auto writer, history::VictoriaMetricsWriter::Create(std::move(options), clock, random, log),
                    "history");

@@ -43,6 +43,14 @@ class Ticket {
   Outcome outcome_ ABSL_GUARDED_BY(mu_);
 };
 
+// Samples that another process, or an earlier one, was to write: of so many batches with the counts of their cluster,
+// collected after `after` (at it, when `until` is the same) and until `until`.
+struct Sought {
+  std::string cluster;
+  base::SystemTime after{}, until{};
+  std::uint64_t batches = 0;
+};
+
 // Port to the store of samples. delivery.md 3 and 4. Adapters: VictoriaMetrics (victoria_metrics_writer.h).
 // Thread-safe. Nothing here blocks or waits for the store: a slow or missing one costs the state path nothing.
 class HistoryWriter {
@@ -53,6 +61,11 @@ class HistoryWriter {
   // batch may come again: the store keeps one of equal samples. Never null; settled at once, as dropped, when the queue
   // is full, and as accepted when the batch has no samples.
   virtual std::shared_ptr<const Ticket> Write(const model::Batch& batch) = 0;
+
+  // Whether the store has them all. Accepted: it does, and they are durable as if it had taken them then. Dropped: it
+  // lacks some, though what was in the queue of this process has gone out since, or it cannot be asked. Never null;
+  // waits for as long as the store does not answer.
+  virtual std::shared_ptr<const Ticket> Find(const Sought& sought) = 0;
 
   // An accepted ticket is durable when `at` + DurableAfter() has passed, `at` <= Durable().until, and the continuity is
   // still that of the ticket. When it is another one, the samples must come again.

@@ -8,10 +8,12 @@ Metrics Metrics::Make(telemetry::Registry* registry) {
   telemetry::Registry& r = *registry;
   m.written =
       r.Counters("clusterpulse_hub_history_samples_written_total", "Samples that the history store took.").With({});
-  m.refused = r.Counters("clusterpulse_hub_history_samples_refused_total",
-                         "Samples that can never be stored, by what is wrong with them: name, label, value, time, "
-                         "ambiguous (two of one batch with the same name), server (refused by the history store).",
-                         {"kind"});
+  m.refused =
+      r.Counters("clusterpulse_hub_history_samples_refused_total",
+                 "Samples that can never be stored, by what is wrong with them: name, label, value, time, "
+                 "ambiguous (two of one batch with the same name), server (refused by the history store), retention "
+                 "(older than it keeps any).",
+                 {"kind"});
   m.dropped = r.Counters("clusterpulse_hub_history_samples_dropped_total",
                          "Samples taken from the queue or not let into it; collectors are asked to send them again. By "
                          "reason: full, stopped.",
@@ -35,6 +37,11 @@ Metrics Metrics::Make(telemetry::Registry* registry) {
                        "1 while the history store does not tell when it was started: samples then count as durable by "
                        "their age alone.")
                   .With({});
+  m.retention_seconds =
+      r.Gauges("clusterpulse_hub_history_retention_seconds",
+               "For how long the history store keeps samples; 0: it does not tell, and ignores what is "
+               "older without a word.")
+          .With({});
   return m;
 }
 

@@ -11,7 +11,7 @@ struct Metrics {
   telemetry::Registry::CounterFamily dropped;   // reason
   telemetry::Registry::CounterFamily requests;  // result
   telemetry::Histogram request_seconds;
-  telemetry::Gauge queue_bytes, lag_seconds, up, by_time;
+  telemetry::Gauge queue_bytes, lag_seconds, up, by_time, retention_seconds;
 
   static Metrics Make(telemetry::Registry* registry);
 };

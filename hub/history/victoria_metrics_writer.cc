@@ -7,6 +7,8 @@
 #include "common/base/printable.h"
 #include "common/base/status.h"
 #include "common/json/buffer.h"
+#include "hub/history/retention.h"
+#include "hub/history/sample_search.h"
 
 namespace clusterpulse::history {
 namespace {
@@ -32,6 +34,10 @@ constexpr milliseconds kLasting{10000};
 // How long cancelled requests need to end.
 constexpr milliseconds kCancel{500};
 constexpr std::size_t kReasonBytes = 300;
+// What will be too old before it is there. Clocks may differ by as much.
+constexpr milliseconds kRetentionMargin{60000};
+// Looks must not wait long for searches.
+constexpr milliseconds kSearchRound{1000};
 
 class CountingSink final : public SampleSink {
  public:
@@ -70,18 +76,28 @@ absl::StatusOr<std::unique_ptr<VictoriaMetricsWriter>> VictoriaMetricsWriter::Cr
                                                                                      base::Random& random,
                                                                                      log::Logger log) {
   ASSIGN_OR_RETURN(std::unique_ptr<VmClient> client, VmClient::Create(options.server, log));
-  return std::unique_ptr<VictoriaMetricsWriter>(
-      new VictoriaMetricsWriter(std::move(options), std::move(client), clock, random, std::move(log)));
+  std::unique_ptr<VmClient> query_client;
+  if (!options.query_endpoint.empty()) {
+    VmOptions query = options.server;
+    query.endpoint = options.query_endpoint;
+    if (query.endpoint.starts_with("http:")) query.tls_ca_file.clear();
+    ASSIGN_OR_RETURN(query_client, VmClient::Create(std::move(query), log));
+  }
+  return std::unique_ptr<VictoriaMetricsWriter>(new VictoriaMetricsWriter(
+      std::move(options), std::move(client), std::move(query_client), clock, random, std::move(log)));
 }
 
 VictoriaMetricsWriter::VictoriaMetricsWriter(Options options, std::unique_ptr<VmClient> client,
-                                             const base::Clock& clock, base::Random& random, log::Logger log)
+                                             std::unique_ptr<VmClient> query_client, const base::Clock& clock,
+                                             base::Random& random, log::Logger log)
     : options_(std::move(options)),
       client_(std::move(client)),
+      query_client_(std::move(query_client)),
       clock_(clock),
       random_(random),
       log_(std::move(log)),
       metrics_(Metrics::Make(options_.registry)),
+      retention_(options_.retention),
       watch_(options_.durable_after) {
   if (options_.registry != nullptr) {
     collector_ = options_.registry->AddCollector([this] { Collect(); });
@@ -126,6 +142,7 @@ std::shared_ptr<const Ticket> VictoriaMetricsWriter::Write(const model::Batch& b
   }
   auto parcel = std::make_shared<Parcel>();
   parcel->ticket = std::make_shared<Ticket>();
+  parcel->stamp_ms = StampOf(batch);
   Pieces pieces = Pack(workbench->lines.view(), encoder.written(), workbench->gzip, parcel);
   GiveBack(std::move(workbench));
   return Enqueue(std::move(pieces), *parcel);
@@ -177,6 +194,26 @@ VictoriaMetricsWriter::Pieces VictoriaMetricsWriter::Pack(std::string_view lines
     pieces.push_back({.gzip = gzip.Compress(text), .text_bytes = text.size(), .samples = count, .parcel = parcel});
   }
   return pieces;
+}
+
+std::shared_ptr<const Ticket> VictoriaMetricsWriter::Find(const Sought& sought) {
+  auto ticket = std::make_shared<Ticket>();
+  const base::SteadyTime now = clock_.Steady();
+  base::MutexLock lock(mu_);
+  searches_.push_back({.sought = sought, .ticket = ticket, .asked_at = now, .ready_at = std::nullopt});
+  changed_.NotifyAll();
+  return ticket;
+}
+
+bool VictoriaMetricsWriter::IsTooOldLocked(std::int64_t stamp_ms) const {
+  if (retention_ == milliseconds::zero()) return false;
+  const auto now = std::chrono::floor<milliseconds>(clock_.Now().time_since_epoch());
+  return stamp_ms < (now - retention_ + kRetentionMargin).count();
+}
+
+std::string VictoriaMetricsWriter::ExplainTooOldLocked() const {
+  return fmt::format("older than the {:.1f} days for which the history store keeps samples",
+                     std::chrono::duration<double, std::ratio<86400>>(retention_).count());
 }
 
 model::DurableMark VictoriaMetricsWriter::Durable() const {
@@ -501,22 +538,44 @@ void VictoriaMetricsWriter::Note(const Answer& answer) {
 }
 
 void VictoriaMetricsWriter::Settle(const Pieces& pieces, const Ticket::Outcome& outcome) {
-  std::size_t samples = 0;
-  for (const Piece& piece : pieces) samples += piece.samples;
-  const auto count = static_cast<double>(samples);
-  if (outcome.state == State::kAccepted) metrics_.written.Add(count);
-  if (outcome.state == State::kDropped) metrics_.dropped.Add({"stopped"}, count);
-  if (outcome.state == State::kRefused) metrics_.refused.Add({"server"}, count);
-  bool warn = false;
+  std::size_t samples = 0, too_old = 0;
+  bool warn_by_time = false, warn_retention = false, warn_too_old = false;
+  std::string too_old_why;
   {
     base::MutexLock lock(mu_);
     if (outcome.state == State::kAccepted) {
       last_accepted_ = std::max(last_accepted_, outcome.at);
-      warn = watch_.by_time() && !std::exchange(warned_by_time_, true);
+      warn_by_time = watch_.by_time() && !std::exchange(warned_by_time_, true);
+      warn_retention = retention_ == milliseconds::zero() && !std::exchange(warned_retention_, true);
     }
-    for (const Piece& piece : pieces) SettleLocked(piece, outcome);
+    for (const Piece& piece : pieces) {
+      if (outcome.state == State::kAccepted && IsTooOldLocked(piece.parcel->stamp_ms)) {
+        too_old += piece.samples;
+        if (too_old_why.empty()) too_old_why = ExplainTooOldLocked();
+        SettleLocked(piece, {.state = State::kRefused, .why = too_old_why});
+      } else {
+        samples += piece.samples;
+        SettleLocked(piece, outcome);
+      }
+    }
+    warn_too_old = too_old > 0 && !std::exchange(warned_too_old_, true);
   }
-  if (warn) {
+  const auto count = static_cast<double>(samples);
+  if (outcome.state == State::kAccepted) metrics_.written.Add(count);
+  if (outcome.state == State::kDropped) metrics_.dropped.Add({"stopped"}, count);
+  if (outcome.state == State::kRefused) metrics_.refused.Add({"server"}, count);
+  if (too_old > 0) metrics_.refused.Add({"retention"}, static_cast<double>(too_old));
+  if (warn_too_old) {
+    log_.Warn("samples came too late to be kept, which is a hole in the history; further ones are only counted",
+              {{"reason", too_old_why}});
+  }
+  if (warn_retention) {
+    log_.Warn(
+        "the history store does not tell for how long it keeps samples, and ignores older ones without a word: set "
+        "VM_RETENTION",
+        {{"address", client_->endpoint()}});
+  }
+  if (warn_by_time) {
     log_.Warn(
         "the history store does not show when it was started (/metrics): samples count as durable by their age alone",
         {{"address", client_->endpoint()}});
@@ -539,12 +598,12 @@ void VictoriaMetricsWriter::SettleLocked(const Piece& piece, const Ticket::Outco
 // ---------------------------------------------------------------------------------------------------- watching
 
 milliseconds VictoriaMetricsWriter::LookIntervalLocked() const {
-  if (watch_.by_time()) return kIdleLook;
+  if (watch_.by_time() && searches_.empty()) return kIdleLook;
   return std::clamp(options_.durable_after / 4, milliseconds(50), milliseconds(2500));
 }
 
 bool VictoriaMetricsWriter::WaitsLocked() const {
-  return !queue_.empty() || !under_way_.empty() || watch_.mark().until < last_accepted_;
+  return !queue_.empty() || !under_way_.empty() || !searches_.empty() || watch_.mark().until < last_accepted_;
 }
 
 void VictoriaMetricsWriter::Watch() {
@@ -564,12 +623,90 @@ void VictoriaMetricsWriter::Watch() {
       }
     }
     const Look look = LookOnce();
-    base::MutexLock lock(mu_);
-    watch_.On(look);
-    look_ = look;
-    look_asked_ = false;
-    changed_.NotifyAll();
+    bool searches = false;
+    {
+      base::MutexLock lock(mu_);
+      watch_.On(look);
+      look_ = look;
+      look_asked_ = false;
+      searches = !searches_.empty() && look.seen != Look::Seen::kNoAnswer;
+      changed_.NotifyAll();
+    }
+    if (searches) RunSearches();
   }
+}
+
+std::optional<base::SteadyTime> VictoriaMetricsWriter::OldestLocked() const {
+  // Bodies under way are older than what waits.
+  if (!under_way_.empty()) return *under_way_.begin();
+  if (!queue_.empty()) return queue_.front().queued_at;
+  return std::nullopt;
+}
+
+void VictoriaMetricsWriter::RunSearches() {
+  const base::SteadyTime begin = clock_.Steady();
+  std::vector<Search> due;
+  std::uint64_t continuity = 0;
+  {
+    base::MutexLock lock(mu_);
+    continuity = watch_.continuity();
+    const std::optional<base::SteadyTime> oldest = OldestLocked();
+    for (Search& search : searches_) {
+      if (!search.ready_at && (!oldest || *oldest > search.asked_at)) search.ready_at = begin;
+      if (search.ready_at) due.push_back(search);
+    }
+  }
+  for (const Search& search : due) {
+    if (clock_.Steady() - begin >= kSearchRound || give_up_.stop_requested()) break;
+    std::optional<Ticket::Outcome> outcome = RunSearch(search, continuity);
+    base::MutexLock lock(mu_);
+    const auto at = std::find_if(searches_.begin(), searches_.end(),
+                                 [&search](const Search& other) { return other.ticket == search.ticket; });
+    Search answered = std::move(*at);
+    searches_.erase(at);
+    if (outcome) {
+      if (outcome->state == State::kAccepted) last_accepted_ = std::max(last_accepted_, outcome->at);
+      answered.ticket->Settle(*std::move(outcome));
+    } else {
+      searches_.push_back(std::move(answered));  // those that were not asked for come first
+    }
+  }
+}
+
+std::optional<Ticket::Outcome> VictoriaMetricsWriter::RunSearch(const Search& search, std::uint64_t continuity) {
+  json::Buffer text;
+  http::Limits limits;
+  limits.timeout = options_.look_timeout;
+  limits.stop = give_up_.token();
+  VmClient& client = query_client_ ? *query_client_ : *client_;
+  const auto response = client.Fetch({.target = SearchTarget(search.sought)}, text, limits);
+  const Answer answer = Judge(response, text.view());
+  // What is wrong for samples as well is not about searches.
+  if (answer.kind == Answer::Kind::kRetry || (answer.kind == Answer::Kind::kMisconfigured && !Status().ok())) {
+    return std::nullopt;
+  }
+  const absl::StatusOr<std::uint64_t> found =
+      answer.kind == Answer::Kind::kAccepted ? CountTimes(text.view()) : absl::StatusOr<std::uint64_t>(answer.why);
+  if (!found.ok()) {
+    bool warn = false;
+    {
+      base::MutexLock lock(mu_);
+      warn = !std::exchange(warned_search_, true);
+    }
+    if (warn) {
+      log_.Warn(
+          "the history store cannot be asked for samples: what was sent last before the hub ended counts as lost; of a "
+          "VictoriaMetrics cluster VM_QUERY_ENDPOINT names who can",
+          {{"address", client.endpoint()}, {"error", log::ToText(found.status())}});
+    }
+    return Ticket::Outcome{.state = State::kDropped};
+  }
+  const base::SteadyTime now = clock_.Steady();
+  if (*found >= search.sought.batches) {
+    return Ticket::Outcome{.state = State::kAccepted, .at = now, .continuity = continuity};
+  }
+  if (now - *search.ready_at < options_.search_patience) return std::nullopt;
+  return Ticket::Outcome{.state = State::kDropped};
 }
 
 Look VictoriaMetricsWriter::LookOnce() {
@@ -587,18 +724,23 @@ Look VictoriaMetricsWriter::LookOnce() {
     look.seen = Look::Seen::kStart;
     look.start = *start;
   }
+  if (options_.retention == milliseconds::zero()) {
+    if (const auto retention = ParseRetention(text.view())) {
+      base::MutexLock lock(mu_);
+      retention_ = *retention;
+    }
+  }
   return look;
 }
 
 void VictoriaMetricsWriter::Collect() {
   base::MutexLock lock(mu_);
-  std::optional<base::SteadyTime> oldest;
-  if (!queue_.empty()) oldest = queue_.front().queued_at;
-  if (!under_way_.empty()) oldest = *under_way_.begin();
+  const std::optional<base::SteadyTime> oldest = OldestLocked();
   metrics_.queue_bytes.Set(static_cast<double>(held_bytes_));
   metrics_.lag_seconds.Set(oldest ? std::chrono::duration<double>(clock_.Steady() - *oldest).count() : 0);
   metrics_.up.Set(status_.ok() ? 1 : 0);
   metrics_.by_time.Set(watch_.by_time() ? 1 : 0);
+  metrics_.retention_seconds.Set(std::chrono::duration<double>(retention_).count());
 }
 
 }  // namespace clusterpulse::history

@@ -49,6 +49,11 @@ namespace clusterpulse::history {
 //                                   refused; and that only when the server takes an empty body: otherwise it refuses
 //                                   all there is, which is configuration
 // Sent again is always the identical text: VictoriaMetrics keeps one of equal samples (-dedup.minScrapeInterval=1ms).
+// What is older than it keeps samples it answers with 204, too, and ignores; so such batches are refused here, as far
+// as that time is known: by its flag -retentionPeriod on /metrics, or `retention`.
+//
+// Find asks the server for raw samples (/api/v1/export), from the thread that looks at it, once what was queued before
+// is gone. What it lacks is asked for again until `search_patience` later: what it took last shows after a while.
 //
 // Lifecycle: Start, Stop, as a runtime::Runnable; everything borrowed outlives it. Before Start, Write fills the queue;
 // after Stop has begun, it drops. Stop sends what is queued for as long as the server takes it, at most until its
@@ -60,13 +65,17 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
  public:
   struct Options {
     VmOptions server;
+    std::string query_endpoint;  // who answers Find, accessed as `server`; empty: the server
     std::chrono::milliseconds durable_after{10000};
+    std::chrono::milliseconds retention{0};           // 0: as the server tells, if it does
     std::size_t queue_bytes = std::size_t{64} << 20;  // over all clusters
     std::size_t body_bytes = std::size_t{1} << 20;    // of text, before compression
     std::chrono::milliseconds linger{250};            // how long a sample may wait for others
     int senders = 2;                                  // requests at once; raise it for a server far away
     std::chrono::milliseconds request_timeout{30000};
     std::chrono::milliseconds look_timeout{5000};
+    // VictoriaMetrics remembers for some 10 s that it knows no such series.
+    std::chrono::milliseconds search_patience{15000};
     base::Backoff::Options retry{.initial = std::chrono::milliseconds(250), .max = std::chrono::milliseconds(10000)};
     // While it is misconfigured.
     base::Backoff::Options slow_retry{.initial = std::chrono::milliseconds(5000),
@@ -81,6 +90,7 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
 
   // HistoryWriter
   std::shared_ptr<const Ticket> Write(const model::Batch& batch) override;
+  std::shared_ptr<const Ticket> Find(const Sought& sought) override;
   std::chrono::milliseconds DurableAfter() const override { return options_.durable_after; }
   model::DurableMark Durable() const override;
   bool HasRoom() const override;
@@ -98,6 +108,7 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
   // The samples of one batch, in one or more pieces; the ticket is settled with the last. Guarded by mu_.
   struct Parcel {
     std::shared_ptr<Ticket> ticket;
+    std::int64_t stamp_ms = 0;  // of all its samples
     std::size_t open_pieces = 0;
     Ticket::Outcome outcome;  // the worst so far
   };
@@ -114,6 +125,12 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
     LineBuffer lines;
     Gzip gzip;
   };
+  struct Search {
+    Sought sought;
+    std::shared_ptr<Ticket> ticket;
+    base::SteadyTime asked_at{};
+    std::optional<base::SteadyTime> ready_at;  // what was queued before that is gone since
+  };
   struct Answer {
     enum class Kind { kAccepted, kRetry, kMisconfigured, kRefused };
     Kind kind = Kind::kAccepted;
@@ -121,8 +138,9 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
     std::optional<std::chrono::seconds> retry_after;
   };
 
-  VictoriaMetricsWriter(Options options, std::unique_ptr<VmClient> client, const base::Clock& clock,
-                        base::Random& random, log::Logger log);
+  // `query_client`: null: the same.
+  VictoriaMetricsWriter(Options options, std::unique_ptr<VmClient> client, std::unique_ptr<VmClient> query_client,
+                        const base::Clock& clock, base::Random& random, log::Logger log);
 
   // The callers'.
   std::unique_ptr<Workbench> TakeWorkbench();
@@ -155,6 +173,15 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
   // Of the thread that looks at the server.
   void Watch();
   DurabilityWatch::Look LookOnce();
+  // Asks for what is sought; after a look that was answered.
+  void RunSearches();
+  // What came of it; nullopt: nothing yet.
+  std::optional<Ticket::Outcome> RunSearch(const Search& search, std::uint64_t continuity);
+  // When the oldest of what waits or is under way was queued.
+  std::optional<base::SteadyTime> OldestLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The server ignores samples of that time.
+  bool IsTooOldLocked(std::int64_t stamp_ms) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string ExplainTooOldLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool WaitsLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::chrono::milliseconds LookIntervalLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -162,7 +189,7 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
 
   // Constant after construction.
   const Options options_;
-  const std::unique_ptr<VmClient> client_;
+  const std::unique_ptr<VmClient> client_, query_client_;
   const base::Clock& clock_;
   base::Random& random_;
   const log::Logger log_;
@@ -178,6 +205,8 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
   bool started_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;  // nothing new; the queue is sent while that works
   bool gave_up_ ABSL_GUARDED_BY(mu_) = false;   // nothing is sent any more
+  std::vector<Search> searches_ ABSL_GUARDED_BY(mu_);
+  std::chrono::milliseconds retention_ ABSL_GUARDED_BY(mu_);  // zero: not known
   DurabilityWatch watch_ ABSL_GUARDED_BY(mu_);
   std::optional<DurabilityWatch::Look> look_ ABSL_GUARDED_BY(mu_);  // the last
   base::SteadyTime look_after_ ABSL_GUARDED_BY(mu_){};              // nothing is sent without a look since
@@ -186,7 +215,8 @@ class VictoriaMetricsWriter final : public HistoryWriter, public runtime::Runnab
   absl::Status status_ ABSL_GUARDED_BY(mu_);
   std::optional<base::SteadyTime> failing_since_ ABSL_GUARDED_BY(mu_);
   bool warned_failing_ ABSL_GUARDED_BY(mu_) = false;
-  bool warned_by_time_ ABSL_GUARDED_BY(mu_) = false;
+  bool warned_by_time_ ABSL_GUARDED_BY(mu_) = false, warned_retention_ ABSL_GUARDED_BY(mu_) = false;
+  bool warned_too_old_ ABSL_GUARDED_BY(mu_) = false, warned_search_ ABSL_GUARDED_BY(mu_) = false;
   bool warned_server_refused_ ABSL_GUARDED_BY(mu_) = false;
   std::array<bool, kRefusals.size()> warned_refused_ ABSL_GUARDED_BY(mu_){};
   std::vector<std::unique_ptr<Workbench>> workbenches_ ABSL_GUARDED_BY(mu_);

@@ -14,6 +14,8 @@
 #include "hub/history/durability_watch.h"
 #include "hub/history/line_encoder.h"
 #include "hub/history/range_query.h"
+#include "hub/history/retention.h"
+#include "hub/history/sample_search.h"
 #include "hub/history/victoria_metrics_reader.h"
 #include "tests/fuzz/input.h"
 
@@ -206,6 +208,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     default:
       if (const auto start = history::ParseStart(bytes)) Require(*start > 0);
+      if (const auto retention = history::ParseRetention(bytes)) Require(retention->count() > 0);
+      if (const auto times = history::CountTimes(bytes); !times.ok()) Require(absl::IsDataLoss(times.status()));
   }
   return 0;
 }

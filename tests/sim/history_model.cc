@@ -1,6 +1,7 @@
 #include "tests/sim/history_model.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -109,6 +110,21 @@ std::shared_ptr<const Ticket> SimHistoryWriter::Write(const model::Batch& batch)
   } else {
     queue_.push_back({std::move(samples), ticket});
     After(world_.Delay(kLinger / 4), [this] { Send(); });
+  }
+  return ticket;
+}
+
+std::shared_ptr<const Ticket> SimHistoryWriter::Find(const history::Sought& sought) {
+  std::set<std::int64_t> found;
+  for (const Sample& sample : server_.Export(sought.cluster)) {
+    const base::SystemTime at{milliseconds(sample.time_ms)};
+    if (sought.after < at && at <= sought.until) found.insert(sample.time_ms);
+  }
+  auto ticket = std::make_shared<Ticket>();
+  if (found.size() >= sought.batches) {
+    ticket->Settle({.state = Ticket::State::kAccepted, .at = clock_.Steady(), .continuity = watch_.continuity()});
+  } else {
+    ticket->Settle({.state = Ticket::State::kDropped});
   }
   return ticket;
 }

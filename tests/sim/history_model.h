@@ -73,6 +73,8 @@ class SimHistoryWriter final : public history::HistoryWriter {
   void SetSlow(Duration usual) { usual_ = usual; }
 
   std::shared_ptr<const history::Ticket> Write(const model::Batch& batch) override;
+  // Asks nobody: what the server has shows here at once.
+  std::shared_ptr<const history::Ticket> Find(const history::Sought& sought) override;
   std::chrono::milliseconds DurableAfter() const override { return VmModel::kUnwritten; }
   model::DurableMark Durable() const override { return watch_.mark(); }
   bool HasRoom() const override;

@@ -18,6 +18,35 @@ std::shared_ptr<const Ticket> FakeHistoryWriter::Write(const model::Batch& batch
   return waiting.ticket;
 }
 
+std::shared_ptr<const Ticket> FakeHistoryWriter::Find(const Sought& sought) {
+  MutexLock lock(mu_);
+  sought_.push_back(sought);
+  const Finding finding{sought, std::make_shared<Ticket>()};
+  if (mode_ == Mode::kHang) {
+    findings_.push_back(finding);
+  } else {
+    AnswerLocked(finding);
+  }
+  return finding.ticket;
+}
+
+void FakeHistoryWriter::AnswerLocked(const Finding& finding) {
+  const auto ms = [](base::SystemTime at) {
+    return std::chrono::floor<std::chrono::milliseconds>(at.time_since_epoch()).count();
+  };
+  const Sought& sought = finding.sought;
+  const std::int64_t until = ms(sought.until), from = std::min(ms(sought.after) + 1, until);
+  std::uint64_t found = 0;
+  for (const auto& [key, kept] : stored_) {
+    if (key.first == sought.cluster && from <= ms(key.second) && ms(key.second) <= until) ++found;
+  }
+  if (found >= sought.batches) {
+    finding.ticket->Settle({Ticket::State::kAccepted, clock_.Steady(), continuity_, {}});
+  } else {
+    finding.ticket->Settle({Ticket::State::kDropped, {}, 0, {}});
+  }
+}
+
 void FakeHistoryWriter::SettleLocked(const Waiting& waiting, Mode mode) {
   switch (mode) {
     case Mode::kAccept: {
@@ -57,6 +86,9 @@ void FakeHistoryWriter::SetMode(Mode mode, std::string why) {
   MutexLock lock(mu_);
   mode_ = mode;
   why_ = std::move(why);
+  if (mode_ == Mode::kHang) return;
+  for (const Finding& finding : findings_) AnswerLocked(finding);
+  findings_.clear();
 }
 
 void FakeHistoryWriter::Settle(Mode mode, std::size_t count) {
@@ -64,6 +96,8 @@ void FakeHistoryWriter::Settle(Mode mode, std::size_t count) {
   count = std::min(count, waiting_.size());
   for (std::size_t i = 0; i < count; ++i) SettleLocked(waiting_[i], mode);
   waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(count));
+  for (const Finding& finding : findings_) AnswerLocked(finding);
+  findings_.clear();
 }
 
 void FakeHistoryWriter::SetRoom(bool room) {
@@ -86,6 +120,17 @@ void FakeHistoryWriter::Crash() {
   ++continuity_;
   const base::SteadyTime safe = clock_.Steady() - durable_after_;
   std::erase_if(stored_, [safe](const auto& entry) { return entry.second.first_at > safe; });
+}
+
+void FakeHistoryWriter::ForgetWaiting() {
+  MutexLock lock(mu_);
+  waiting_.clear();
+  findings_.clear();
+}
+
+std::vector<Sought> FakeHistoryWriter::sought() const {
+  MutexLock lock(mu_);
+  return sought_;
 }
 
 std::vector<model::Batch> FakeHistoryWriter::written() const {

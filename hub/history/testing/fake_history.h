@@ -35,6 +35,8 @@ class FakeHistoryWriter final : public HistoryWriter {
   explicit FakeHistoryWriter(const base::Clock& clock) : clock_(clock) {}
 
   std::shared_ptr<const Ticket> Write(const model::Batch& batch) override;
+  // Answered at once, but in mode kHang: then with the next SetMode or Settle.
+  std::shared_ptr<const Ticket> Find(const Sought& sought) override;
   std::chrono::milliseconds DurableAfter() const override;
   model::DurableMark Durable() const override;
   bool HasRoom() const override;
@@ -49,8 +51,11 @@ class FakeHistoryWriter final : public HistoryWriter {
   void SetSilent(bool silent);
   // The store is killed and comes back: what it took within the last DurableAfter is gone.
   void Crash();
+  // The hub is killed: what waits is gone.
+  void ForgetWaiting();
 
   std::vector<model::Batch> written() const;  // each call of Write, in order
+  std::vector<Sought> sought() const;         // and of Find
   std::size_t waiting() const;
   // How often the store took what is in it now.
   std::map<Key, int> stored() const;
@@ -65,7 +70,12 @@ class FakeHistoryWriter final : public HistoryWriter {
     int times = 0;
     base::SteadyTime first_at{};  // taken and not lost since
   };
+  struct Finding {
+    Sought sought;
+    std::shared_ptr<Ticket> ticket;
+  };
   void SettleLocked(const Waiting& waiting, Mode mode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AnswerLocked(const Finding& finding) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const base::Clock& clock_;
   mutable base::Mutex mu_;
@@ -76,7 +86,9 @@ class FakeHistoryWriter final : public HistoryWriter {
   std::uint64_t continuity_ ABSL_GUARDED_BY(mu_) = 1;
   std::optional<base::SteadyTime> silent_since_ ABSL_GUARDED_BY(mu_);
   std::vector<model::Batch> written_ ABSL_GUARDED_BY(mu_);
+  std::vector<Sought> sought_ ABSL_GUARDED_BY(mu_);
   std::vector<Waiting> waiting_ ABSL_GUARDED_BY(mu_);
+  std::vector<Finding> findings_ ABSL_GUARDED_BY(mu_);  // not answered
   std::map<Key, Kept> stored_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -157,6 +157,18 @@ TEST_CASE("contradictory or impossible configuration is refused with one line") 
        {},
        {{"VM_ENABLED", "true"}, {"VM_ENDPOINT", "victoriametrics:8428"}},
        "VM_ENDPOINT: the address"},
+      {"an address for queries that is none",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_QUERY_ENDPOINT", "vmselect:8481"}},
+       "VM_QUERY_ENDPOINT: the address"},
+      {"an address for queries of a history that is off",
+       {},
+       {{"VM_QUERY_ENDPOINT", "http://vmselect:8481"}},
+       "VM_QUERY_ENDPOINT is set but VM_ENABLED is not true"},
+      {"a retention that is none",
+       {},
+       {{"VM_ENABLED", "true"}, {"VM_RETENTION", "3 months"}},
+       "VM_RETENTION=\"3 months\": allowed is"},
       {"no time to become durable",
        {},
        {{"VM_ENABLED", "true"}, {"VM_DURABLE_AFTER", "0"}},
@@ -218,6 +230,8 @@ TEST_CASE("history is in VictoriaMetrics when that is enabled, else nowhere") {
         {"VM_USERNAME", "hub"},
         {"VM_PASSWORD_FILE", "/password"},
         {"VM_TLS_CA", "/ca"},
+        {"VM_QUERY_ENDPOINT", "https://vmselect:8481/select/0/prometheus"},
+        {"VM_RETENTION", "90d"},
         {"VM_DURABLE_AFTER", "15"}},
        "victoriametrics"},
       {"a token", {{"VM_ENABLED", "true"}, {"VM_BEARER_TOKEN_FILE", "/token"}}, "victoriametrics"},
@@ -233,6 +247,20 @@ TEST_CASE("history is in VictoriaMetrics when that is enabled, else nowhere") {
             std::chrono::seconds(c.variables.contains("VM_DURABLE_AFTER") ? 15 : 10));
     }
   }
+}
+
+TEST_CASE("a history that is called durable too soon is taken, with a warning") {
+  const auto warnings = [](const std::string& seconds) {
+    const auto loaded = Load({}, {{"VM_ENABLED", "true"}, {"VM_DURABLE_AFTER", seconds}});
+    REQUIRE(loaded.ok());
+    CHECK(loaded->config.vm_durable_after == std::chrono::seconds(std::stoi(seconds)));
+    return loaded->warnings;
+  };
+  CHECK(warnings("10").empty());
+  REQUIRE(warnings("9").size() == 1);
+  CHECK(warnings("9")[0].starts_with("VM_DURABLE_AFTER is 9 s: VictoriaMetrics may need 10"));
+  // Nobody is told about a history that is off.
+  CHECK(Load({}, {{"VM_DURABLE_AFTER", "5"}})->warnings.empty());
 }
 
 TEST_CASE("the ingester takes upstream's variables, and runs where it is asked for") {
@@ -268,8 +296,7 @@ TEST_CASE("0 turns a server off, as upstream") {
 }
 
 TEST_CASE("variables of other programs and later versions are ignored") {
-  REQUIRE(
-      Load({}, {{"COLLECTOR_CA_KEY", "x"}, {"VM_RETENTION", "x"}, {"POLICY_CACHE_TTL", "x"}, {"TARGET", "api"}}).ok());
+  REQUIRE(Load({}, {{"COLLECTOR_CA_KEY", "x"}, {"POLICY_CACHE_TTL", "x"}, {"TARGET", "api"}}).ok());
 }
 
 TEST_CASE("the log level takes every upstream word, and the framework's flags where nothing else is said") {

@@ -22,6 +22,21 @@ void FakeVm::SetStart(std::optional<std::int64_t> start) {
   start_ = start;
 }
 
+void FakeVm::SetRetention(std::string retention) {
+  base::MutexLock lock(mu_);
+  retention_ = std::move(retention);
+}
+
+void FakeVm::SetExport(std::function<Reply(const std::string& target)> script) {
+  base::MutexLock lock(mu_);
+  export_ = std::move(script);
+}
+
+std::vector<std::string> FakeVm::searches() const {
+  base::MutexLock lock(mu_);
+  return searches_;
+}
+
 std::vector<FakeVm::Import> FakeVm::imports() const {
   base::MutexLock lock(mu_);
   return imports_;
@@ -68,18 +83,34 @@ void FakeVm::Serve(http::RawServer::Connection& connection) {
     const std::string headers = request.substr(0, head + 2);
     const std::size_t target = request.find(' ') + 1;
     const std::string path = request.substr(target, request.find(' ', target) - target);
+    if (request.starts_with("GET ") && path.find("/api/v1/export?") != std::string::npos) {
+      std::function<Reply(const std::string&)> script;
+      {
+        base::MutexLock lock(mu_);
+        order_.emplace_back("search");
+        searches_.push_back(path);
+        script = export_;
+      }
+      const Reply reply = script ? script(path) : Reply{.code = 400, .body = "unsupported path"};
+      if (!connection.Answer(reply.body, reply.code, reply.headers)) return;
+      continue;
+    }
     if (request.starts_with("GET ")) {
       std::optional<std::int64_t> start;
+      std::string flags;
       {
         base::MutexLock lock(mu_);
         order_.emplace_back("look");
         start = start_;
+        if (!retention_.empty()) {
+          flags = fmt::format("flag{{name=\"retentionPeriod\", value=\"{}\", is_set=\"true\"}} 1\n", retention_);
+        }
       }
       if (!path.ends_with("/metrics") || !start) {
         connection.Answer("no", 404);
       } else {
-        connection.Answer(
-            fmt::format("process_start_time_seconds {}\nvm_rows_inserted_total{{type=\"prometheus\"}} 1\n", *start));
+        connection.Answer(fmt::format(
+            "process_start_time_seconds {}\nvm_rows_inserted_total{{type=\"prometheus\"}} 1\n{}", *start, flags));
       }
       continue;
     }

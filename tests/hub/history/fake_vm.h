@@ -35,11 +35,16 @@ class FakeVm {
   void SetScript(Script script);
   // What /metrics tells; nullopt: 404.
   void SetStart(std::optional<std::int64_t> start);
+  // ... and of its flag -retentionPeriod; empty: nothing.
+  void SetRetention(std::string retention);
+  // What is answered to a search for samples; at first 400.
+  void SetExport(std::function<Reply(const std::string& target)> script);
 
   std::vector<Import> imports() const;     // all requests, in order; those with an empty body too
   std::vector<std::string> taken() const;  // lines of those answered with 2xx, without their ends
   int looks() const;
-  // "look" or "import" for each request, in order.
+  std::vector<std::string> searches() const;  // targets
+  // "look", "import" or "search" for each request, in order.
   std::vector<std::string> order() const;
 
  private:
@@ -49,6 +54,9 @@ class FakeVm {
   mutable base::Mutex mu_;
   Script script_ ABSL_GUARDED_BY(mu_);
   std::optional<std::int64_t> start_ ABSL_GUARDED_BY(mu_);
+  std::string retention_ ABSL_GUARDED_BY(mu_);
+  std::function<Reply(const std::string& target)> export_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> searches_ ABSL_GUARDED_BY(mu_);
   std::vector<Import> imports_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> taken_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> order_ ABSL_GUARDED_BY(mu_);

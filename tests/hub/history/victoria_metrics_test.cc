@@ -123,6 +123,52 @@ TEST_CASE("a server killed soon after it answered has lost samples, and their ti
   CHECK(server->CountSamples("{cluster=\"c\"}") == 5 * kSamplesOfNode);
 }
 
+model::Batch CountsBatch(const std::string& cluster, base::SystemTime at) {
+  model::Batch batch = SmallBatch(cluster, at);
+  batch.snapshot.counts.emplace();
+  return batch;
+}
+
+TEST_CASE("what another process had sent is found, and what a crash took is not") {
+  const auto server = VictoriaMetricsServer::Start();
+  if (server == nullptr) return;
+  auto options = OptionsFor(*server);
+  options.durable_after = 4s;
+  auto before = StartWriter(options);
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(Reaches(*before->Write(CountsBatch("a \"b\"", Moment(i * 30s))), State::kAccepted));
+  }
+  before.reset();
+  SECTION("the hub alone was killed") {
+    const auto writer = StartWriter(options);
+    const auto found = writer->Find({"a \"b\"", Moment() - 30s, Moment(60s), 3});
+    const auto more = writer->Find({"a \"b\"", Moment(), Moment(90s), 3});
+    const auto other = writer->Find({"a", Moment() - 30s, Moment(60s), 1});
+    CHECK(Reaches(*found, State::kAccepted, 30s));
+    CHECK(Eventually(30s, [&] { return IsDurable(*writer, *found); }));
+    CHECK(Reaches(*more, State::kDropped, 30s));
+    CHECK(Reaches(*other, State::kDropped, 30s));
+  }
+  SECTION("both were") {
+    server->Kill9();
+    REQUIRE(server->Restart());
+    const auto writer = StartWriter(options);
+    CHECK(Reaches(*writer->Find({"a \"b\"", Moment() - 30s, Moment(60s), 3}), State::kDropped, 30s));
+  }
+}
+
+TEST_CASE("samples older than the server's retention are refused, for it takes and forgets them") {
+  const auto server = VictoriaMetricsServer::Start({.flags = {"-retentionPeriod=2d"}});
+  if (server == nullptr) return;
+  const auto writer = StartWriter(OptionsFor(*server));
+  const auto old = writer->Write(SmallBatch("c", Moment() - 49h));
+  const auto young = writer->Write(SmallBatch("c", Moment() - 47h));
+  CHECK(Reaches(*old, State::kRefused));
+  CHECK(Reaches(*young, State::kAccepted));
+  server->Flush();
+  CHECK(server->CountSamples("{cluster=\"c\"}") == 1);
+}
+
 TEST_CASE("while the server is away nothing blocks, and nothing is lost") {
   const auto server = VictoriaMetricsServer::Start();
   if (server == nullptr) return;

@@ -9,6 +9,7 @@
 
 #include "common/base/status.h"
 #include "common/base/testing/manual_clock.h"
+#include "hub/history/sample_search.h"
 #include "tests/common/wire/sample_batch.h"
 #include "tests/hub/history/batches.h"
 #include "tests/hub/history/fake_vm.h"
@@ -36,6 +37,7 @@ struct Rig {
     options.server.proxy = {};
     options.linger = 5ms;
     options.durable_after = 200ms;
+    options.search_patience = 200ms;
     options.retry = {.initial = 5ms, .max = 20ms};
     options.slow_retry = {.initial = 5ms, .max = 20ms};
     options.registry = &registry;
@@ -438,6 +440,122 @@ TEST_CASE("a failure that lasts is said once, and its end too") {
   REQUIRE(Reaches(*ticket, State::kAccepted));
   CHECK(rig.LinesWith("samples cannot be written") == 1);
   CHECK(rig.LinesWith("takes samples again") == 1);
+}
+
+const std::string kTwoTimes = R"({"metric":{},"values":[1,1],"timestamps":[1700000000123,1700000030123]})";
+
+TEST_CASE("samples of before are found, and durable as if they had just been taken") {
+  Rig rig;
+  rig.vm.SetStart(100);
+  rig.vm.SetExport([](const std::string&) { return FakeVm::Reply{.code = 200, .body = kTwoTimes}; });
+  rig.Start();
+  const auto found = rig.writer->Find({"c", kMoment - 30s, kMoment + 30s, 2});
+  REQUIRE(Reaches(*found, State::kAccepted));
+  REQUIRE(rig.vm.searches().size() == 1);
+  CHECK(rig.vm.searches()[0] == SearchTarget({"c", kMoment - 30s, kMoment + 30s, 2}));
+  const Ticket::Outcome outcome = found->Get();
+  CHECK(Eventually(5s, [&] {
+    const model::DurableMark mark = rig.writer->Durable();
+    return mark.continuity == outcome.continuity && mark.until >= outcome.at;
+  }));
+  rig.vm.SetStart(200);
+  const auto again = rig.writer->Find({"c", kMoment, kMoment + 30s, 1});
+  REQUIRE(Reaches(*again, State::kAccepted));
+  CHECK(again->Get().continuity != outcome.continuity);
+}
+
+TEST_CASE("samples that are not there are lost, but not before they could show") {
+  Rig rig;
+  const bool tells_start = GENERATE(false, true);
+  if (tells_start) rig.vm.SetStart(100);
+  rig.vm.SetExport([](const std::string&) { return FakeVm::Reply{.code = 200, .body = kTwoTimes}; });
+  rig.Start();
+  const auto begin = base::SystemClock().Steady();
+  const auto lost = rig.writer->Find({"c", kMoment - 30s, kMoment + 60s, 3});
+  REQUIRE(Reaches(*lost, State::kDropped));
+  CHECK(base::SystemClock().Steady() - begin >= rig.options.search_patience);
+  CHECK(rig.vm.searches().size() >= 2);
+}
+
+TEST_CASE("what is looked for may still be in the queue") {
+  Rig rig;
+  rig.vm.SetStart(100);
+  std::atomic<bool> is_away = true;
+  rig.vm.SetScript([&](const FakeVm::Import&) { return FakeVm::Reply{.code = is_away ? 503 : 204}; });
+  rig.vm.SetExport([](const std::string&) { return FakeVm::Reply{.code = 200, .body = kTwoTimes}; });
+  rig.Start();
+  const auto written = rig.writer->Write(SmallBatch("c", kMoment));
+  REQUIRE(Eventually(5s, [&] { return rig.vm.imports().size() >= 3; }));
+  const auto found = rig.writer->Find({"c", kMoment - 30s, kMoment + 30s, 2});
+  const int looks = rig.vm.looks();
+  REQUIRE(Eventually(5s, [&] { return rig.vm.looks() >= looks + 3; }));
+  CHECK(rig.vm.searches().empty());
+  is_away = false;
+  REQUIRE(Reaches(*found, State::kAccepted));
+  CHECK(written->Get().state == State::kAccepted);
+}
+
+TEST_CASE("a server that does not answer searches now is asked again, one that never does not") {
+  Rig rig;
+  rig.vm.SetStart(100);
+  std::atomic<int> answers = 0;
+  const bool never = GENERATE(false, true);
+  CAPTURE(never);
+  rig.vm.SetExport([&](const std::string&) -> FakeVm::Reply {
+    if (never) return {.code = 400, .body = "unsupported path"};
+    if (answers++ < 2) return {.code = 503};
+    return {.code = 200, .body = kTwoTimes};
+  });
+  rig.Start();
+  const auto found = rig.writer->Find({"c", kMoment - 30s, kMoment + 30s, 2});
+  REQUIRE(Reaches(*found, never ? State::kDropped : State::kAccepted));
+  CHECK(rig.vm.searches().size() == (never ? 1 : 3));
+  CHECK(rig.LinesWith("VM_QUERY_ENDPOINT") == (never ? 1 : 0));
+}
+
+TEST_CASE("searches may go to another address") {
+  Rig rig;
+  FakeVm select;
+  select.SetExport([](const std::string&) { return FakeVm::Reply{.code = 200, .body = kTwoTimes}; });
+  rig.options.query_endpoint = select.url() + "/select/0/prometheus";
+  rig.vm.SetStart(100);
+  rig.Start();
+  REQUIRE(Reaches(*rig.writer->Find({"c", kMoment - 30s, kMoment + 30s, 2}), State::kAccepted));
+  CHECK(rig.vm.searches().empty());
+  REQUIRE(select.searches().size() == 1);
+  CHECK(select.searches()[0].starts_with("/select/0/prometheus/api/v1/export?"));
+  CHECK(select.looks() == 0);
+}
+
+TEST_CASE("what is older than the server keeps is refused, though it takes it") {
+  Rig rig;
+  const base::SystemTime now = base::SystemClock().Now();
+  SECTION("as the server tells") {
+    rig.vm.SetStart(100);
+    rig.vm.SetRetention("2d");
+  }
+  SECTION("as is set") { rig.options.retention = 48h; }
+  rig.Start();
+  const auto old = rig.writer->Write(SmallBatch("c", now - 49h));
+  const auto young = rig.writer->Write(SmallBatch("c", now - 47h));
+  REQUIRE(Reaches(*old, State::kRefused));
+  CHECK(old->Get().why == "older than the 2.0 days for which the history store keeps samples");
+  REQUIRE(Reaches(*young, State::kAccepted));
+  CHECK(rig.Metric("clusterpulse_hub_history_samples_refused_total{kind=\"retention\"}") == 1);
+  CHECK(rig.Metric("clusterpulse_hub_history_samples_written_total") == 1);
+  CHECK(rig.Metric("clusterpulse_hub_history_retention_seconds") == 2 * 86400);
+  CHECK(rig.LinesWith("came too late") == 1);
+  CHECK(rig.LinesWith("set VM_RETENTION") == 0);
+}
+
+TEST_CASE("a server that does not tell for how long it keeps samples is said once") {
+  Rig rig;
+  rig.vm.SetStart(100);
+  rig.Start();
+  REQUIRE(Reaches(*rig.writer->Write(SmallBatch("c", kMoment)), State::kAccepted));
+  REQUIRE(Reaches(*rig.writer->Write(SmallBatch("d", kMoment)), State::kAccepted));
+  CHECK(Eventually(5s, [&] { return rig.LinesWith("set VM_RETENTION") == 1; }));
+  CHECK(rig.Metric("clusterpulse_hub_history_retention_seconds") == 0);
 }
 
 TEST_CASE("nothing waits for a server that is away") {
