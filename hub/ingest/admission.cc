@@ -212,6 +212,7 @@ class Admitter {
       for (const model::SeqRange& range : registration_.durable) durable.Add(range);
       out.durable = {durable.position(), position->durable.newest};
     }
+    out.durable.held = position->durable.held;
     return absl::OkStatus();
   }
 

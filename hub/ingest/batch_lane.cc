@@ -235,7 +235,9 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   store::WriterPosition position{
       .cluster = options_.cluster, .epoch = options_.epoch, .instance = options_.instance, .seq = front.ref.seq};
   return [&services = services_, writer = writer_, position = std::move(position), messages = front.messages,
-          data_at = front.data_at, durable = store::DurableBatches{receipts_.durable(), receipts_.newest_durable()},
+          data_at = front.data_at,
+          durable =
+              store::DurableBatches{receipts_.durable(), receipts_.newest_durable(), receipts_.HeldWith(front.ref)},
           state, gaps, mark, samples = NeedsSamples(front)] {
     Stored stored{.result = store::ApplyResult::kApplied,
                   .state = state || gaps || mark,

@@ -51,6 +51,10 @@ bool GapNotes::has_news() const {
   return std::any_of(notes_.begin(), notes_.end(), [](const Note& note) { return note.stage == Stage::kNew; });
 }
 
+bool GapNotes::all_written() const {
+  return std::all_of(notes_.begin(), notes_.end(), [](const Note& note) { return note.stage == Stage::kWritten; });
+}
+
 GapNews GapNotes::Take() {
   GapNews news{.instance = instance_};
   for (Note& note : notes_) {

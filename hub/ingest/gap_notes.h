@@ -34,6 +34,8 @@ class GapNotes {
 
   // Something is to be written.
   bool has_news() const;
+  // Nothing is to be written, nor being written.
+  bool all_written() const;
   // What; Written or Failed says what came of it.
   GapNews Take();
   void Written(base::SteadyTime now, std::chrono::milliseconds durable_after, std::uint64_t continuity);

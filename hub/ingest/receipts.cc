@@ -84,6 +84,24 @@ void Receipts::Applied(const BatchRef& batch, const Placed& placed) {
   }
 }
 
+void Receipts::AddHeld(const store::HeldSamples& held, std::shared_ptr<const history::Ticket> ticket,
+                       base::SteadyTime now) {
+  was_held_ = true;
+  samples_.AddHeld(held, std::move(ticket), now);
+}
+
+std::optional<store::HeldSamples> Receipts::HeldWith(const BatchRef& next) const {
+  if (history_ == nullptr || (delivery_ && !was_held_)) return std::nullopt;
+  // What waits of a collector of ours it holds itself.
+  store::HeldSamples held = delivery_ ? samples_.HeldBefore() : samples_.Held();
+  held.Add(lost_);
+  if (!delivery_) {
+    const bool is_first = last_collected_ == base::SystemTime{};
+    held.Add({is_first ? next.collected_at : std::min(last_collected_, next.collected_at), next.collected_at, 1});
+  }
+  return held;
+}
+
 void Receipts::StateDurable(const Wait& wait, base::SteadyTime now) {
   if (wait.samples != nullptr) {
     samples_.Add(wait.seq, wait.collected_at, wait.collected_at, wait.samples, now);
@@ -128,8 +146,10 @@ std::vector<SampleWaits::News> Receipts::Step(base::SteadyTime now, const model:
   std::vector<SampleWaits::News> given_up;
   if (samples_.next_look() > now) return given_up;
   for (SampleWaits::News& news : samples_.Step(now)) {
-    if (!delivery_) {
-      if (news.fate != SampleWaits::Fate::kDurable) given_up.push_back(std::move(news));
+    if (!delivery_ || news.seqs.first == 0) {
+      if (news.fate == SampleWaits::Fate::kDurable) continue;
+      lost_.Add({news.from, news.to, 1});
+      given_up.push_back(std::move(news));
       continue;
     }
     switch (news.fate) {

@@ -17,6 +17,7 @@
 #include "hub/ingest/metrics.h"
 #include "hub/ingest/replay_plan.h"
 #include "hub/ingest/sample_waits.h"
+#include "hub/store/durable_batches.h"
 #include "hub/store/state_store.h"
 
 namespace clusterpulse::ingest {
@@ -77,11 +78,17 @@ class Receipts {
   // These numbers need not be waited for: what became of them is known for good. `newest`: when the last of them was
   // collected, if its data is there.
   void AddDurable(model::SeqRange seqs, std::optional<base::SystemTime> newest = {});
+  // What the store of state says somebody before held of the cluster's samples; `ticket` is what Find says of it.
+  void AddHeld(const store::HeldSamples& held, std::shared_ptr<const history::Ticket> ticket, base::SteadyTime now);
+  // What nobody but the hub holds once the samples of `next` are written, too; nullopt: nothing to say of that.
+  std::optional<store::HeldSamples> HeldWith(const BatchRef& next) const;
+  // The losses that Step told of are where they are not forgotten.
+  void LossesKept() { lost_ = {}; }
   // Bytes of a message that belongs to a batch which was settled without it.
   void Dropped(std::size_t bytes);
   // Settles the waits for durability that are over, by what the stores say; nothing to do unless one may be. `durable`
   // is the state store's word. Returns whose samples will not get to the history store: those it refused, which count
-  // as rejected, and of an upstream collector, who cannot send them again, those that are lost.
+  // as rejected, and those that are lost and nobody can send again: an upstream collector's, and what was held before.
   bool has_ended_wait(base::SteadyTime now) const {
     return (!waits_.empty() && waits_.front().look_at <= now) || samples_.next_look() <= now;
   }
@@ -149,8 +156,10 @@ class Receipts {
   model::SeqSet durable_;
   base::SystemTime newest_durable_{};
   bool durable_news_ = false;
-  std::deque<Wait> waits_;  // for the state store, in the order of their writes
-  SampleWaits samples_;     // for the history store
+  std::deque<Wait> waits_;   // for the state store, in the order of their writes
+  SampleWaits samples_;      // for the history store
+  bool was_held_ = false;    // something, before this stream
+  store::HeldSamples lost_;  // told of, and not kept anywhere yet
   base::SystemTime last_collected_{};
   ReplayPlan replay_;
   std::optional<base::SteadyTime> last_ack_;

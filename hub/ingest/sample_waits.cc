@@ -28,6 +28,25 @@ void SampleWaits::Add(std::uint64_t seq, base::SystemTime from, base::SystemTime
   next_look_ = std::min(next_look_, is_settled ? now : now + kBetweenLooks);
 }
 
+void SampleWaits::AddHeld(const store::HeldSamples& held, std::shared_ptr<const Ticket> ticket, base::SteadyTime now) {
+  Add(0, held.since, held.until, std::move(ticket), now);
+  waits_.back().batches = held.batches;
+}
+
+store::HeldSamples SampleWaits::Held() const {
+  store::HeldSamples held;
+  for (const Wait& wait : waits_) held.Add({wait.from, wait.to, wait.batches});
+  return held;
+}
+
+store::HeldSamples SampleWaits::HeldBefore() const {
+  store::HeldSamples held;
+  for (const Wait& wait : waits_) {
+    if (wait.seqs.first == 0) held.Add({wait.from, wait.to, wait.batches});
+  }
+  return held;
+}
+
 std::vector<SampleWaits::News> SampleWaits::Step(base::SteadyTime now) {
   std::vector<News> news;
   if (now < next_look_) return news;
@@ -74,9 +93,10 @@ std::vector<SampleWaits::News> SampleWaits::Step(base::SteadyTime now) {
       // Those that are due wait for the same word of the store. What waits for it longer is settled first, so that
       // joining puts nothing off for ever.
       if (before != nullptr && before->ticket == nullptr && before->continuity == wait.continuity &&
-          before->seqs.last + 1 == wait.seqs.first && before->since <= wait.since &&
+          before->seqs.first != 0 && before->seqs.last + 1 == wait.seqs.first && before->since <= wait.since &&
           (wait.since - before->first_since <= kJoined || due <= now)) {
         before->seqs.last = wait.seqs.last;
+        before->batches += wait.batches;
         before->from = std::min(before->from, wait.from);
         before->to = std::max(before->to, wait.to);
         before->since = wait.since;

@@ -11,6 +11,7 @@
 #include "common/base/clock.h"
 #include "common/model/delivery.h"
 #include "hub/history/history_writer.h"
+#include "hub/store/durable_batches.h"
 
 namespace clusterpulse::ingest {
 
@@ -22,7 +23,7 @@ class SampleWaits {
   enum class Fate { kDurable, kLost, kRefused };
   struct News {
     Fate fate = Fate::kDurable;
-    model::SeqRange seqs;
+    model::SeqRange seqs;           // 0, 0: of somebody before
     base::SystemTime from{}, to{};  // when the first and the last of them were collected
     std::string why;                // refused: for a person
   };
@@ -33,6 +34,11 @@ class SampleWaits {
   // `from` is `to`, when it was collected, or what its loss is known from.
   void Add(std::uint64_t seq, base::SystemTime from, base::SystemTime to, std::shared_ptr<const history::Ticket> ticket,
            base::SteadyTime now);
+  // What somebody before held, and `ticket` (HistoryWriter::Find) says the fate of. Its news have no numbers.
+  void AddHeld(const store::HeldSamples& held, std::shared_ptr<const history::Ticket> ticket, base::SteadyTime now);
+  // All that waits; of that what AddHeld added.
+  store::HeldSamples Held() const;
+  store::HeldSamples HeldBefore() const;
   bool empty() const { return waits_.empty(); }
   std::size_t size() const { return waits_.size(); }
   // When Step may have news; max(): nothing waits.
@@ -43,6 +49,7 @@ class SampleWaits {
  private:
   struct Wait {
     model::SeqRange seqs;
+    std::uint64_t batches = 1;
     base::SystemTime from{}, to{};
     std::shared_ptr<const history::Ticket> ticket;  // until it is accepted
     base::SteadyTime since{};                       // added, then accepted

@@ -236,6 +236,10 @@ void Session::GoLive(Admission admission, Now now) {
                 writer_, *receipts_, services_);
   presence_.emplace(std::move(admission.presence), now.steady);
   receipts_->SetNewestDurable(admission.durable.newest);
+  if (const auto& held = admission.durable.held; held.has_value() && services_.history != nullptr) {
+    receipts_->AddHeld(*held, services_.history->Find({registration_.cluster, held->since, held->until, held->batches}),
+                       now.steady);
+  }
   durable_written_ = std::move(admission.durable_stored);
   durable_written_at_ = now.steady;
   gaps_.emplace(admission.instance);
@@ -331,12 +335,14 @@ void Session::NoteLostSamples(const std::vector<SampleWaits::News>& news) {
       services_.log.Write(log::Level::kWarn, "the history store refused a batch's samples",
                           {{"cluster", registration_.cluster}, {"seq", lost.seqs.first}, {"reason", lost.why}});
     }
-    if (!receipts_->upstream()) gap.seqs = lost.seqs;
+    if (!receipts_->upstream()) gap.seqs = lost.seqs;  // none of what was held before
     NoteGap(gap);
   }
 }
 
 void Session::CheckGaps(Now now) {
+  // Before, the position goes on saying that they are held.
+  if (gaps_->all_written()) receipts_->LossesKept();
   for (const BatchRef& batch : lane_->TakeRejected()) {
     const base::SystemTime at = batch.collected_at != base::SystemTime{} ? batch.collected_at : now.wall;
     model::Gap gap{.from = at, .to = at, .cause = model::GapCause::kRejected};

@@ -7,6 +7,7 @@
 
 #include "common/base/status.h"
 #include "common/base/time_format.h"
+#include "hub/store/collector_documents.h"
 #include "hub/store/documents.h"
 #include "hub/store/keys.h"
 
@@ -235,6 +236,11 @@ void ClusterState::PutGaps(const std::string& cluster, GapLedger& ledger, std::v
   writes.push_back(HashSet{keys::Writer(cluster, WriterRole::kData),
                            {{std::string(keys::kWriterGapsRevision), std::to_string(ledger.revision())}},
                            {}});
+}
+
+void ClusterState::PutHeld(const std::string& cluster, const HeldSamples& held, std::vector<Write>& writes) {
+  writes.push_back(HashSet{
+      keys::Writer(cluster, WriterRole::kData), {{std::string(keys::kWriterHeld), documents::OfHeld(held)}}, {}});
 }
 
 absl::StatusOr<std::vector<std::string>> ClusterState::Clusters() {

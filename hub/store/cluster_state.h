@@ -12,6 +12,7 @@
 #include "common/base/clock.h"
 #include "common/model/cluster.h"
 #include "common/model/health.h"
+#include "hub/store/durable_batches.h"
 #include "hub/store/gap_ledger.h"
 #include "hub/store/state_store.h"
 
@@ -92,6 +93,9 @@ class ClusterState {
   // writes as_read does the same with the revision it read.
   absl::StatusOr<GapLedger> ReadGaps(const std::string& cluster);
   void PutGaps(const std::string& cluster, GapLedger& ledger, std::vector<Write>& writes) const;
+  // What nobody but the hub has now: to be written with, and so before, the samples that are added to it. Whoever finds
+  // it asks the history store for them (HistoryWriter::Find). Of the writer of the data alone.
+  static void PutHeld(const std::string& cluster, const HeldSamples& held, std::vector<Write>& writes);
 
   // Every key and index of the cluster; writers still at it are fenced. Publishes `cluster.deleted`. Repeatable.
   absl::Status Remove(const std::string& cluster);

@@ -232,4 +232,26 @@ model::DurablePosition ReadDurable(std::string_view text) {
   return durable;
 }
 
+std::string OfHeld(const HeldSamples& held) {
+  if (held.batches == 0) return "";
+  return fmt::format("{} {} {}", base::UnixMillis(held.since), base::UnixMillis(held.until), held.batches);
+}
+
+HeldSamples ReadHeld(std::string_view text) {
+  std::uint64_t since = 0, until = 0;
+  HeldSamples held;
+  const auto blank = [&text] {
+    if (!text.starts_with(' ')) return false;
+    text.remove_prefix(1);
+    return true;
+  };
+  constexpr std::uint64_t kLast = 9'000'000'000'000;  // of times that fit
+  const bool is_read =
+      TakeNumber(text, since) && blank() && TakeNumber(text, until) && blank() && TakeNumber(text, held.batches);
+  if (!is_read || !text.empty() || since > until || until > kLast) return {};
+  held.since = base::SystemTime(std::chrono::milliseconds(since));
+  held.until = base::SystemTime(std::chrono::milliseconds(until));
+  return held;
+}
+
 }  // namespace clusterpulse::store::documents

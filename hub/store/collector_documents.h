@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "common/model/delivery.h"
+#include "hub/store/durable_batches.h"
 #include "hub/store/presence.h"
 #include "hub/store/push_record.h"
 
@@ -26,5 +27,9 @@ std::optional<PushRecord> ReadPushRecord(std::string_view json);
 // which is harmless.
 std::string OfDurable(const model::DurablePosition& durable);
 model::DurablePosition ReadDurable(std::string_view text);
+
+// "1700000000000 1700000030000 2": Unix times in ms, batches. Empty: none; so is what cannot be read.
+std::string OfHeld(const HeldSamples& held);
+HeldSamples ReadHeld(std::string_view text);
 
 }  // namespace clusterpulse::store::documents

@@ -35,6 +35,7 @@ HashSet PositionOf(const std::string& cluster, const DurableBatches& durable) {
   if (durable.newest != base::SystemTime{}) {
     position.fields.emplace_back(keys::kWriterDurableAt, base::FormatNanos(durable.newest));
   }
+  if (durable.held.has_value()) position.fields.emplace_back(keys::kWriterHeld, documents::OfHeld(*durable.held));
   return position;
 }
 
@@ -57,6 +58,8 @@ absl::StatusOr<StoredPosition> CollectorState::ReadPosition(const std::string& c
   position.durable.position = documents::ReadDurable(Text(fields, std::string(keys::kWriterDurable)));
   position.durable.newest =
       base::ParseRfc3339(Text(fields, std::string(keys::kWriterDurableAt))).value_or(base::SystemTime{});
+  const HeldSamples held = documents::ReadHeld(Text(fields, std::string(keys::kWriterHeld)));
+  if (held.batches > 0) position.durable.held = held;
   return position;
 }
 

@@ -29,10 +29,12 @@ std::string ClusterOperatorPrefix(std::string_view cluster);
 // Ours: names that have a cluster_operator document, so that vanished ones are pruned.
 std::string ClusterOperatorIndex(std::string_view cluster);
 
-// Ours: hash {epoch, instance, state_seq, durable, durable_at, gaps_revision} of the cluster's writer in that role.
+// Ours: hash {epoch, instance, state_seq, durable, durable_at, held, gaps_revision} of the cluster's writer in that
+// role.
 std::string Writer(std::string_view cluster, WriterRole role);
 inline constexpr std::string_view kWriterDurable = "durable";
 inline constexpr std::string_view kWriterDurableAt = "durable_at";        // DurableBatches::newest
+inline constexpr std::string_view kWriterHeld = "held";                   // HeldSamples
 inline constexpr std::string_view kWriterGapsRevision = "gaps_revision";  // of the document of gaps, as it is stored
 
 // Ours, of push clusters: Presence, the rival that was kept out last, PushRecord.

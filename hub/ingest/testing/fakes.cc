@@ -106,6 +106,7 @@ class FakeCollectorData::Writer final : public ClusterWriter {
       cluster.state_seq = position.seq;
       cluster.durable = durable.position;
       cluster.newest_durable = durable.newest;
+      if (durable.held.has_value()) cluster.held = *durable.held;
       for (const model::Gap& gap : batch.gaps) cluster.gaps.Record(position.instance, gap);
       cluster.applied.push_back(batch);
       cluster.data_at.push_back(data_at);
@@ -179,7 +180,9 @@ absl::StatusOr<Position> FakeCollectorData::ReadPosition(const std::string& clus
   RETURN_IF_ERROR(Enter());
   MutexLock lock(mu_);
   const Cluster& at = clusters_[cluster];
-  return Position{at.epoch, at.instance, at.state_seq, {at.durable, at.newest_durable}};
+  Position position{at.epoch, at.instance, at.state_seq, {at.durable, at.newest_durable}};
+  if (at.held.batches > 0) position.durable.held = at.held;
+  return position;
 }
 
 absl::StatusOr<std::unique_ptr<ClusterWriter>> FakeCollectorData::TakeOver(const std::string& cluster,

@@ -66,6 +66,7 @@ class FakeCollectorData final : public CollectorData {
     std::uint64_t state_seq = 0;
     model::DurablePosition durable;
     base::SystemTime newest_durable{};
+    store::HeldSamples held;
     store::GapLedger gaps;
     std::optional<store::Presence> presence;
     std::optional<store::Presence::Rival> refused;

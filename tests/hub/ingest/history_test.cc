@@ -102,6 +102,115 @@ TEST_CASE("durable is what every store says is durable") {
   }
 }
 
+model::Batch UpstreamSampled(int number) {
+  model::Batch batch = Sampled(0);
+  batch.id = "upstream-" + std::to_string(number);
+  batch.collected_at += number * 30s;
+  return batch;
+}
+base::SystemTime UpstreamTime(int number) { return UpstreamSampled(number).collected_at; }
+
+TEST_CASE("with the state of an upstream collector it is written what only the hub holds") {
+  HistoryHub hub;
+  hub.history.SetDurableAfter(10s);
+  TestStream& stream = hub.ConnectUpstream();
+  for (int i = 1; i <= 3; ++i) {
+    hub.Send(stream, UpstreamSampled(i));
+    hub.Pass(30s);
+  }
+  // The one before is durable by then.
+  CHECK(hub.State().held == store::HeldSamples{UpstreamTime(2), UpstreamTime(3), 1});
+  hub.history.SetMode(Mode::kHang);
+  for (int i = 4; i <= 6; ++i) {
+    hub.Send(stream, UpstreamSampled(i));
+    hub.Pass(30s);
+  }
+  CHECK(hub.State().held == store::HeldSamples{UpstreamTime(3), UpstreamTime(6), 3});
+}
+
+TEST_CASE("what a hub held of an upstream collector is looked for by the next stream") {
+  struct Case {
+    std::string name;
+    bool is_there, is_ours;
+  };
+  const Case c = GENERATE(values<Case>({{"it is there", true, false},
+                                        {"it is lost", false, false},
+                                        {"it is there, and a collector of ours has come", true, true},
+                                        {"it is lost, and a collector of ours has come", false, true}}));
+  DYNAMIC_SECTION(c.name) {
+    HistoryHub hub;
+    TestStream& before = hub.ConnectUpstream();
+    hub.Send(before, UpstreamSampled(1));
+    hub.Pass(30s);
+    if (!c.is_there) hub.history.SetMode(Mode::kHang);
+    hub.Send(before, UpstreamSampled(2));
+    hub.Send(before, UpstreamSampled(3));
+    hub.Gone(before);
+    if (!c.is_there) hub.history.ForgetWaiting();  // with the hub that had it
+
+    TestStream& stream = c.is_ours ? hub.ConnectDelivery() : hub.ConnectUpstream("10.0.0.1:4001");
+    REQUIRE(hub.history.sought().size() == 1);
+    CHECK(hub.history.sought()[0].cluster == kCluster);
+    CHECK(hub.history.sought()[0].after == UpstreamTime(c.is_there ? 2 : 1));
+    CHECK(hub.history.sought()[0].until == UpstreamTime(3));
+    CHECK(hub.history.sought()[0].batches == (c.is_there ? 1 : 2));
+    hub.Pass(30s);
+    const auto next = [&](int number) {
+      hub.Send(stream, c.is_ours ? Sampled(static_cast<std::uint64_t>(number)) : UpstreamSampled(number));
+      hub.Pass(30s);
+    };
+    next(4);
+    // As long as that is not known it stays held, whoever writes.
+    CHECK(hub.State().held.until == (c.is_ours && c.is_there ? base::SystemTime{} : UpstreamTime(c.is_ours ? 3 : 4)));
+    hub.history.SetMode(Mode::kAccept);
+    hub.history.Settle(Mode::kAccept);
+    hub.Pass(30s);
+    next(5);
+    next(6);
+    std::vector<store::KnownGap> lost;
+    const store::GapLedger ledger = hub.State().gaps;
+    for (const store::KnownGap& gap : ledger.gaps()) {
+      if (gap.cause == model::GapCause::kStoreDown) lost.push_back(gap);
+    }
+    REQUIRE(lost.size() == (c.is_there ? 0 : 1));
+    if (!c.is_there) {
+      CHECK(lost[0].from == UpstreamTime(1));
+      CHECK(lost[0].to == UpstreamTime(3));
+      CHECK(lost[0].seqs == model::SeqRange{});
+      CHECK_FALSE(lost[0].fillable);
+    }
+    CHECK(hub.State().held.batches == (c.is_ours ? 0 : 1));
+  }
+}
+
+TEST_CASE("a loss that is not in the ledger yet stays held") {
+  HistoryHub hub;
+  TestStream& stream = hub.ConnectUpstream();
+  hub.Send(stream, UpstreamSampled(1));
+  hub.Pass(5s);
+  hub.data.FailGaps(absl::UnavailableError("down"));
+  hub.history.SetMode(Mode::kDrop);
+  hub.Send(stream, UpstreamSampled(2));
+  hub.Pass(5s);
+  hub.history.SetMode(Mode::kAccept);
+  hub.Send(stream, UpstreamSampled(3));
+  hub.Pass(5s);
+  CHECK(hub.State().gaps.gaps().empty());
+  CHECK(hub.State().held.since == UpstreamTime(1));
+  hub.data.FailGaps(absl::OkStatus());
+  hub.Pass(10s);
+  hub.Send(stream, UpstreamSampled(4));
+  CHECK(hub.State().gaps.gaps().size() == 1);
+  CHECK(hub.State().held == store::HeldSamples{UpstreamTime(3), UpstreamTime(4), 1});
+}
+
+TEST_CASE("without history nobody holds anything") {
+  TestHub hub;
+  TestStream& stream = hub.ConnectUpstream();
+  hub.Send(stream, UpstreamSampled(1));
+  CHECK(hub.State().held == store::HeldSamples{});
+}
+
 TEST_CASE("a history store that hangs delays no state, only what is durable") {
   HistoryHub hub;
   hub.history.SetMode(Mode::kHang);

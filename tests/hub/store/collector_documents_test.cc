@@ -107,5 +107,17 @@ TEST_CASE("a durable position as text") {
   }
 }
 
+TEST_CASE("held samples as text") {
+  const HeldSamples held{base::SystemTime(1'700'000'000'123ms), base::SystemTime(1'700'000'030'456ms), 2};
+  CHECK(documents::OfHeld(held) == "1700000000123 1700000030456 2");
+  CHECK(documents::ReadHeld("1700000000123 1700000030456 2") == held);
+  CHECK(documents::OfHeld({}).empty());
+  for (const char* text : {"", "1", "1 2", "1 2 ", "1 2 x", "1 2 3 ", "2 1 3", "1 2 0", "-1 2 3", "1  2 3",
+                           "1 99999999999999999 3", "99999999999999999999 2 3"}) {
+    CAPTURE(text);
+    CHECK(documents::ReadHeld(text).batches == 0);
+  }
+}
+
 }  // namespace
 }  // namespace clusterpulse::store
