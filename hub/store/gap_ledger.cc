@@ -105,10 +105,10 @@ GapLedger::Told GapLedger::RecordTimes(const model::Gap& gap) {
   return grows ? Told::kGrown : Told::kNew;
 }
 
-bool GapLedger::OpenLink(SystemTime from, bool fillable) {
+bool GapLedger::OpenLink(SystemTime from, bool fillable, GapCause cause) {
   if (open_link() != nullptr) return false;
   ++total_;
-  Add({.from = from, .cause = GapCause::kLinkDown, .fillable = fillable});
+  Add({.from = from, .cause = cause, .fillable = fillable});
   return true;
 }
 
@@ -116,8 +116,9 @@ bool GapLedger::EndLink(LinkEnd end, SystemTime to) {
   const auto open = std::find_if(gaps_.begin(), gaps_.end(), [](const KnownGap& gap) { return !gap.to.has_value(); });
   if (open == gaps_.end()) return false;
   const model::Gap ended{.from = open->from, .to = std::max(to, open->from), .cause = open->cause};
+  const bool is_filled = end == LinkEnd::kFilled && open->fillable;
   gaps_.erase(open);
-  if (end == LinkEnd::kFilled) {
+  if (is_filled) {
     --total_;
     return true;
   }

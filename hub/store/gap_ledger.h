@@ -44,9 +44,11 @@ class GapLedger {
   enum class Told { kKnown, kGrown, kNew };
   // `instance`: whose numbers the gap has, if any.
   Told Record(std::string_view instance, const model::Gap& gap);
-  // The link to the collector is lost. Once: while one is open, nothing is new.
-  bool OpenLink(base::SystemTime from, bool fillable);
-  // It is back: everything that was made meanwhile has come (the hole is gone), or cannot come any more.
+  // The link to the collector is lost, or (`fillable` is false) the cluster cannot be read. Once: while a hole is open,
+  // nothing is new.
+  bool OpenLink(base::SystemTime from, bool fillable, model::GapCause cause = model::GapCause::kLinkDown);
+  // It is back: everything that was made meanwhile has come (a hole that can be filled is gone), or cannot come any
+  // more.
   enum class LinkEnd { kFilled, kLost };
   bool EndLink(LinkEnd end, base::SystemTime to);
   // True when anything went.

@@ -50,6 +50,12 @@ struct ClusterReconciler::Cluster {
   bool ever_reached = false;
   std::string sync_now;  // the annotation's value that was acted on
 
+  // Why the hub cannot read the cluster, and since when.
+  struct Outage {
+    model::GapCause cause = model::GapCause::kLinkDown;
+    base::SystemTime from{};
+  };
+
   // Push mode: what was last read of the collector, and what followed from it.
   struct Push {
     bool looked = false;
@@ -77,11 +83,13 @@ struct ClusterReconciler::Cluster {
   // What the hub itself reads of the cluster is written to the history.
   struct Samples {
     ingest::SampleWaits waits = ingest::SampleWaits(nullptr);
-    std::uint64_t count = 0;                 // written
-    std::optional<base::SystemTime> last;    // when those that were written last were read
-    std::optional<model::GapCause> failing;  // why nothing came since
-    std::vector<model::Gap> gaps;            // not in the ledger yet
-    bool link_ended = false;                 // no collector is waited for any more: not in the ledger yet
+    bool looked = false;                   // what was stored of them is known, and nobody else has written since
+    std::uint64_t count = 0;               // written
+    std::optional<base::SystemTime> last;  // when those that were written last were read
+    std::optional<Outage> outage;          // since then nothing could be read
+    std::vector<model::Gap> gaps;          // not in the ledger yet
+    bool link_ended = false;               // no collector is waited for any more: not in the ledger yet
+    store::GapLedger ledger;               // as it was stored last, when looked
   };
   Samples samples;
 

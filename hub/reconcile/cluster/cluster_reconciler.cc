@@ -353,6 +353,7 @@ absl::Status ClusterReconciler::WriteAs(Pass& pass, store::WriterRole role, Fenc
     }
     log_.Warn("another writer was at the cluster's data, taking over", {{"cluster", pass.name()}});
     writer.epoch = 0;
+    pass.cluster.samples.looked = false;
     pass.cluster.info_stored.reset();
     pass.cluster.operators_stored.reset();
   }
@@ -364,6 +365,8 @@ absl::Status ClusterReconciler::StoreSpec(Pass& pass) {
   if (!cluster.stored_endpoint.empty() && cluster.stored_endpoint != cluster.endpoint) {
     RETURN_IF_ERROR(WriteAs(pass, store::WriterRole::kData,
                             [&](const store::WriterPosition& position) { return deps_.store.DropData(position); }));
+    cluster.samples.ledger = {};
+    cluster.samples.outage.reset();
   }
   const ClusterConnectionSpec& spec = pass.connection.spec;
   store::ClusterSpec out;
@@ -384,16 +387,17 @@ absl::Status ClusterReconciler::StoreSnapshot(Pass& pass, const model::ClusterSn
   const std::chrono::seconds interval = pass.judgement.timing.interval;
   const store::Cadence cadence{interval, std::max(interval, options_.operator_interval)};
   const store::ClusterStatus status{pass.verdict.health, pass.verdict.message};
-  std::vector<model::GapCause> told;
-  RETURN_IF_ERROR(WriteAs(
-      pass, store::WriterRole::kData, [&](const store::WriterPosition& position) -> absl::StatusOr<store::ApplyResult> {
-        told.clear();
-        ASSIGN_OR_RETURN(std::vector<store::Write> gaps, GapWrites(pass, told));
-        return deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass), std::move(gaps));
-      }));
-  pass.cluster.samples.gaps.clear();
-  pass.cluster.samples.link_ended = false;
-  for (const model::GapCause cause : told) metrics_.gaps.Add(cause);
+  GapWrite gaps;
+  RETURN_IF_ERROR(WriteAs(pass, store::WriterRole::kData,
+                          [&](const store::WriterPosition& position) -> absl::StatusOr<store::ApplyResult> {
+                            ASSIGN_OR_RETURN(gaps, GapWrites(pass));
+                            return deps_.store.Apply(position, snapshot, status, cadence, EventsOf(pass), gaps.writes);
+                          }));
+  Cluster::Samples& samples = pass.cluster.samples;
+  samples.gaps.clear();
+  samples.link_ended = false;
+  if (gaps.changed) samples.ledger = std::move(gaps.ledger);
+  for (const model::GapCause cause : gaps.told) metrics_.gaps.Add(cause);
   pass.cluster.stored = pass.to_report();
   return absl::OkStatus();
 }
@@ -417,7 +421,9 @@ bool ClusterReconciler::Publish(Pass& pass, json::Value desired, std::vector<run
   update.desired = std::move(desired);
   update.routine = RoutineMembers();
   // What was announced is not announced again by another leader.
-  if (!pass.gap_news.empty()) std::erase(update.routine, "collectorStatus");
+  if (!pass.gap_news.empty()) {
+    std::erase_if(update.routine, [](std::string_view m) { return m == "collectorStatus" || m == "gaps"; });
+  }
   update.routine_interval = pass.judgement.timing.interval;
   const absl::Status status = deps_.status.Write(update, pass.stop);
   if (!status.ok() && !absl::IsCancelled(status)) {

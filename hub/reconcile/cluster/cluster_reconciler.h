@@ -154,6 +154,8 @@ class ClusterReconciler final : public runtime::Reconciler {
   // The collector is lost, and the ledger does not say so yet.
   bool LosesLink(const Pass& pass) const;
   bool OpenLink(const Pass& pass, store::GapLedger& ledger) const;
+  // Of either mode: what the object's status tells of holes, and what is to be said of them now.
+  static const json::Value& SaidGaps(const Pass& pass);
   void AnnounceGaps(const Pass& pass);
   std::chrono::milliseconds NextPushRun(const Pass& pass) const;
 
@@ -175,10 +177,23 @@ class ClusterReconciler final : public runtime::Reconciler {
   absl::Status StoreData(Pass& pass);
   // What was read becomes samples, without waiting for them.
   void WriteSamples(Pass& pass);
+  // What the store tells of samples and holes from before. Once, as long as nobody else writes the data; behind the
+  // fence of the pass.
+  absl::Status LookAtSamples(Pass& pass);
   // What became of earlier ones, and what this pass could not read: holes, if any.
   void FindGaps(Pass& pass);
+  // What only the hub has, with what this pass is about to write.
+  store::HeldSamples HeldNow(const Pass& pass) const;
   // The writes by which the ledger gets them, as whoever holds the position; empty: it lacks nothing.
-  absl::StatusOr<std::vector<store::Write>> GapWrites(Pass& pass, std::vector<model::GapCause>& told);
+  struct GapWrite {
+    std::vector<store::Write> writes;
+    bool changed = false;               // the ledger
+    store::GapLedger ledger;            // what it is then
+    std::vector<model::GapCause> told;  // of holes that are new
+  };
+  absl::StatusOr<GapWrite> GapWrites(Pass& pass);
+  // A cluster that cannot be read and is not yet said to be, or the other way round.
+  bool LacksOutage(const Pass& pass) const;
   absl::Status StoreFailure(Pass& pass);
   std::vector<store::ClusterEvent> EventsOf(const Pass& pass) const;
   // False: the write failed, come back soon.

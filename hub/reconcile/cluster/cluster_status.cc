@@ -142,6 +142,7 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
     }
   }
   status.Mutable("collectorStatus") = CollectorStatus(findings.collector);
+  if (findings.gaps.has_value()) status.Mutable("gaps") = GapStatus(*findings.gaps);
   if (findings.record != nullptr) {
     const store::PushRecord& record = *findings.record;
     PutCounts(record.counts, status);
@@ -165,8 +166,8 @@ json::Value BuildStatus(const Findings& findings, const std::vector<runtime::Con
 
 std::vector<std::string> RoutineMembers() {
   // Of the collector, what people wait for is also in its condition.
-  return {"lastSyncTime", "lastAttemptTime", "nodes",       "nodesReady",     "namespaces",
-          "pods",         "podsRunning",     "deployments", "collectorStatus"};
+  return {"lastSyncTime", "lastAttemptTime", "nodes",       "nodesReady",      "namespaces",
+          "pods",         "podsRunning",     "deployments", "collectorStatus", "gaps"};
 }
 
 json::Value ConditionsToJson(const std::vector<runtime::Condition>& conditions) {

@@ -12,6 +12,7 @@
 #include "hub/reconcile/cluster/push.h"
 #include "hub/runtime/conditions.h"
 #include "hub/runtime/event_recorder.h"
+#include "hub/store/gap_ledger.h"
 
 // The status of a ClusterConnection: from what a pass found to the object's members, conditions and Events. Pure.
 namespace clusterpulse::reconcile {
@@ -38,6 +39,9 @@ struct Findings {
   const model::ClusterSnapshot* snapshot = nullptr;  // of this pass, when it read one
   const store::PushRecord* record = nullptr;         // of the collector, when it is the newest there is
   const CollectorFindings* collector = nullptr;      // in push mode
+  // Holes in the history of what the hub reads itself; absent: not known now. In push mode none: they are the
+  // collector's.
+  std::optional<store::GapSummary> gaps = std::nullopt;
 };
 
 // Conditions after the pass, given those before; conditions of other owners stay.

@@ -21,7 +21,9 @@ std::string Describe(const store::KnownGap& gap) {
 
 }  // namespace
 
-std::vector<Announcement> GapWatch::Look(const json::Value& collector_status, const store::GapLedger& ledger) {
+std::vector<Announcement> GapWatch::Look(const json::Value& said, const store::GapLedger& ledger, Reader reader) {
+  const bool is_pushed = reader == Reader::kCollector;
+  const std::string_view back = is_pushed ? "the collector is back" : "the cluster can be read again";
   const store::KnownGap* const open = ledger.open_link();
   std::vector<store::KnownGap> over;
   for (const store::KnownGap& gap : ledger.gaps()) {
@@ -29,7 +31,6 @@ std::vector<Announcement> GapWatch::Look(const json::Value& collector_status, co
   }
   const std::uint64_t total = ledger.total() - (open != nullptr ? 1 : 0);
   if (!std::exchange(looked_, true)) {
-    const json::Value& said = collector_status["gaps"];
     const auto said_open = static_cast<std::uint64_t>(said["open"].IntOr());
     if (said_open > 0) open_.emplace();
     const store::GapSummary now = ledger.Summary();
@@ -52,24 +53,28 @@ std::vector<Announcement> GapWatch::Look(const json::Value& collector_status, co
   std::uint64_t count = total - std::min(total, total_);
   if (open_.has_value() && open == nullptr) {
     const auto link = std::find_if(fresh.begin(), fresh.end(), [this](const store::KnownGap& gap) {
-      const bool is_link = gap.cause == model::GapCause::kLinkDown && gap.seqs.first == 0;
-      return is_link && (open_->from == base::SystemTime{} || (gap.from <= open_->from && open_->from <= *gap.to));
+      if (gap.seqs.first != 0) return false;
+      if (open_->from != base::SystemTime{}) {
+        return gap.cause == open_->cause && gap.from <= open_->from && open_->from <= *gap.to;
+      }
+      return gap.cause == model::GapCause::kLinkDown || gap.cause == model::GapCause::kListFailed;
     });
     if (link == fresh.end()) {
       news.push_back({runtime::EventType::kNormal, "GapClosed",
-                      "the collector is back, and everything it kept meanwhile has come"});
+                      fmt::format("{}, and everything that was kept meanwhile has come", back)});
     } else {
       news.push_back({runtime::EventType::kWarning, "GapClosed",
-                      "the collector is back; the history has a hole: " + Describe(*link)});
+                      fmt::format("{}; the history has a hole: {}", back, Describe(*link))});
       fresh.erase(link);
       count -= std::min<std::uint64_t>(count, 1);
     }
   }
   if (open != nullptr && !open_.has_value()) {
-    news.push_back(
-        {runtime::EventType::kWarning, "GapOpened",
-         fmt::format("the collector is lost: the history has a hole since {}{}", base::FormatSeconds(open->from),
-                     open->fillable ? ", which what the collector keeps meanwhile can still fill" : "")});
+    news.push_back({runtime::EventType::kWarning, "GapOpened",
+                    fmt::format("{}: the history has a hole since {}{}",
+                                is_pushed ? "the collector is lost" : "the cluster cannot be read",
+                                base::FormatSeconds(open->from),
+                                open->fillable ? ", which what the collector keeps meanwhile can still fill" : "")});
   }
   open_ = open != nullptr ? std::optional(*open) : std::nullopt;
   if (count > 0) {

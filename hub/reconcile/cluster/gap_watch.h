@@ -11,13 +11,15 @@
 
 namespace clusterpulse::reconcile {
 
-// Which holes of a cluster's history were announced: GapOpened when the link is lost, GapClosed when it is back or when
-// a hole is told that is over. Each once, also across leaders: a new one goes by what the object's status says. A plain
-// value, confined to one thread.
+// Which holes of a cluster's history were announced: GapOpened when the link to its collector is lost, or when the hub,
+// who reads it itself, cannot; GapClosed when that is over, or when a hole is told that is. Each once, also across
+// leaders: a new one goes by what the object's status says. A plain value, confined to one thread.
 class GapWatch {
  public:
-  // What is to be announced now, given what the object's status said when this process saw it first, and the ledger.
-  std::vector<Announcement> Look(const json::Value& collector_status, const store::GapLedger& ledger);
+  enum class Reader { kCollector, kHub };
+  // What is to be announced now, given what the object's status said of holes (`said`: GapStatus) when this process saw
+  // it first, and the ledger.
+  std::vector<Announcement> Look(const json::Value& said, const store::GapLedger& ledger, Reader reader);
 
  private:
   bool looked_ = false;

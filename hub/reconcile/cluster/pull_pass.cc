@@ -69,7 +69,14 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePull(Pass& pass) {
 
   Findings findings = FindingsOf(pass);
   findings.push_unavailable = pass.judgement.mode == model::CollectionMode::kPush;
+  if (deps_.history == nullptr) {
+    findings.gaps.emplace();
+  } else if (pass.store.ok() && cluster.samples.looked) {
+    findings.gaps = cluster.samples.ledger.Summary();
+    pass.gap_news = cluster.gap_watch.Look(SaidGaps(pass), cluster.samples.ledger, GapWatch::Reader::kHub);
+  }
   const bool published = Report(pass, findings);
+  AnnounceGaps(pass);
 
   const std::chrono::milliseconds next = NextRun(pass);
   cluster.passed_before = true;
@@ -246,49 +253,90 @@ void ClusterReconciler::FindGaps(Pass& pass) {
   }
   // In a collector's place the hub reads by the way: what is missing is the collector's.
   if (pass.is_push || (!pass.attempted && !pass.failure.has_value())) return;
-  const base::SystemTime since = samples.last.value_or(pass.cluster.last_sync.value_or(pass.now));
-  const std::optional<model::GapCause> before = samples.failing;
-  samples.failing.reset();
+  const std::optional<base::SystemTime> since = samples.last.has_value() ? samples.last : pass.cluster.last_sync;
   if (pass.failure.has_value()) {
+    // One hole, whatever else stands in the way meanwhile; before the first data there is no history to have one.
+    if (samples.outage.has_value() || !since.has_value()) return;
     const bool listed = pass.attempted && pass.pull.failed_at == Step::kReadNodes;
-    samples.failing = listed ? model::GapCause::kListFailed : model::GapCause::kLinkDown;
-    // A pass without a call says nothing new about why.
-    if (!pass.attempted && before.has_value()) samples.failing = before;
-    samples.last = pass.now;
+    samples.outage = {listed ? model::GapCause::kListFailed : model::GapCause::kLinkDown, std::min(*since, pass.now)};
+  } else if (samples.outage.has_value()) {
+    note({.from = samples.outage->from, .to = pass.now, .cause = samples.outage->cause});
+    samples.outage.reset();
+  } else if (since.has_value() && IsStale(pass.now - *since, pass.judgement.timing.interval)) {
+    // Nobody read it: it was paused, or no hub ran.
+    note({.from = *since, .to = pass.now, .cause = model::GapCause::kCollectorDown});
   }
-  std::optional<model::GapCause> cause = samples.failing.has_value() ? samples.failing : before;
-  // Nobody read it: it was paused, or no hub ran.
-  if (!cause.has_value() && IsStale(pass.now - since, pass.judgement.timing.interval)) {
-    cause = model::GapCause::kCollectorDown;
-  }
-  if (cause.has_value() && since < pass.now) note({.from = since, .to = pass.now, .cause = *cause});
 }
 
-absl::StatusOr<std::vector<store::Write>> ClusterReconciler::GapWrites(Pass& pass, std::vector<model::GapCause>& told) {
+absl::Status ClusterReconciler::LookAtSamples(Pass& pass) {
+  Cluster::Samples& samples = pass.cluster.samples;
+  if (samples.looked) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const store::StoredPosition position, deps_.collectors.ReadPosition(pass.name()));
+  ASSIGN_OR_RETURN(samples.ledger, deps_.store.ReadGaps(pass.name()));
+  if (const auto& held = position.durable.held; held.has_value()) {
+    samples.waits.AddHeld(*held, deps_.history->Find({pass.name(), held->since, held->until, held->batches}),
+                          deps_.clock.Steady());
+  }
+  samples.looked = true;
+  return absl::OkStatus();
+}
+
+store::HeldSamples ClusterReconciler::HeldNow(const Pass& pass) const {
   const Cluster::Samples& samples = pass.cluster.samples;
-  const bool opens_link = LosesLink(pass);
-  std::vector<store::Write> writes;
-  if (samples.gaps.empty() && !samples.link_ended && !opens_link) return writes;
-  ASSIGN_OR_RETURN(store::GapLedger ledger, deps_.store.ReadGaps(pass.name()));
-  bool changed = false;
+  store::HeldSamples held = samples.waits.Held();
+  if (pass.has_data()) held.Add({std::min(samples.last.value_or(pass.now), pass.now), pass.now, 1});
+  return held;
+}
+
+bool ClusterReconciler::LacksOutage(const Pass& pass) const {
+  const Cluster::Samples& samples = pass.cluster.samples;
+  if (deps_.history == nullptr || pass.is_push || !samples.looked) return false;
+  return samples.outage.has_value() != (samples.ledger.open_link() != nullptr);
+}
+
+absl::StatusOr<ClusterReconciler::GapWrite> ClusterReconciler::GapWrites(Pass& pass) {
+  const Cluster::Samples& samples = pass.cluster.samples;
+  GapWrite out;
+  if (deps_.history != nullptr) {
+    RETURN_IF_ERROR(LookAtSamples(pass));
+    // In one step with the holes of what is not held any more.
+    store::ClusterState::PutHeld(pass.name(), HeldNow(pass), out.writes);
+  }
+  const bool opens_link = LosesLink(pass), lacks_outage = LacksOutage(pass);
+  if (samples.gaps.empty() && !samples.link_ended && !opens_link && !lacks_outage) return out;
+  ASSIGN_OR_RETURN(out.ledger, deps_.store.ReadGaps(pass.name()));
+  store::GapLedger& ledger = out.ledger;
+  const auto open = [&](bool is_new, model::GapCause cause) {
+    if (is_new) out.told.push_back(cause);
+    out.changed |= is_new;
+  };
+  // What could not be read, by whom, does not matter: it is over.
+  std::optional<base::SystemTime> ended;
+  const bool is_read = lacks_outage && !samples.outage.has_value();
+  if (const store::KnownGap* link = ledger.open_link(); link != nullptr && (samples.link_ended || is_read)) {
+    ended = link->from;
+    out.changed |= ledger.EndLink(store::GapLedger::LinkEnd::kLost, pass.now);
+  }
   for (const model::Gap& gap : samples.gaps) {
+    // No hub ran for a while that the cluster could not be read in.
+    if (ended.has_value() && gap.cause == model::GapCause::kCollectorDown && *ended <= gap.from) continue;
     const store::GapLedger::Told news = ledger.Record({}, gap);
-    changed |= news != store::GapLedger::Told::kKnown;
-    if (news == store::GapLedger::Told::kNew) told.push_back(gap.cause);
+    out.changed |= news != store::GapLedger::Told::kKnown;
+    if (news == store::GapLedger::Told::kNew) out.told.push_back(gap.cause);
   }
-  if (samples.link_ended) changed |= ledger.EndLink(store::GapLedger::LinkEnd::kLost, pass.now);
-  if (opens_link && OpenLink(pass, ledger)) {
-    told.push_back(model::GapCause::kLinkDown);
-    changed = true;
+  if (lacks_outage && samples.outage.has_value()) {
+    open(ledger.OpenLink(samples.outage->from, false, samples.outage->cause), samples.outage->cause);
   }
-  if (changed) deps_.store.PutGaps(pass.name(), ledger, writes);
-  return writes;
+  if (opens_link) open(OpenLink(pass, ledger), model::GapCause::kLinkDown);
+  if (out.changed) deps_.store.PutGaps(pass.name(), ledger, out.writes);
+  return out;
 }
 
 absl::Status ClusterReconciler::StoreFailure(Pass& pass) {
   Cluster& cluster = pass.cluster;
   // Without a new attempt there is nothing new to say.
-  if (!pass.attempted && cluster.stored == pass.to_report() && pass.breaker_opens_in.has_value()) {
+  if (!pass.attempted && cluster.stored == pass.to_report() && pass.breaker_opens_in.has_value() &&
+      !LacksOutage(pass)) {
     return absl::OkStatus();
   }
   return StoreSnapshot(pass, model::ClusterSnapshot());  // an empty one: data stays as it is

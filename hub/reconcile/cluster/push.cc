@@ -162,6 +162,15 @@ void SetCollectorConditions(std::vector<runtime::Condition>& conditions, const C
   }
 }
 
+json::Value GapStatus(const store::GapSummary& gaps) {
+  if (gaps.count == 0) return {};
+  json::Value status;
+  status.Mutable("count") = static_cast<std::int64_t>(gaps.count);
+  status.Mutable("open") = static_cast<std::int64_t>(gaps.open);
+  if (gaps.oldest.has_value()) status.Mutable("oldest") = base::FormatSeconds(*gaps.oldest);
+  return status;
+}
+
 json::Value CollectorStatus(const CollectorFindings* findings) {
   if (findings == nullptr) return {};
   json::Value status;
@@ -188,12 +197,7 @@ json::Value CollectorStatus(const CollectorFindings* findings) {
   if (findings->newest_durable != base::SystemTime{}) {
     status.Mutable("lastDurable") = base::FormatSeconds(findings->newest_durable);
   }
-  if (findings->gaps.count > 0) {
-    json::Value& gaps = status.Mutable("gaps");
-    gaps.Mutable("count") = static_cast<std::int64_t>(findings->gaps.count);
-    gaps.Mutable("open") = static_cast<std::int64_t>(findings->gaps.open);
-    if (findings->gaps.oldest.has_value()) gaps.Mutable("oldest") = base::FormatSeconds(*findings->gaps.oldest);
-  }
+  if (findings->gaps.count > 0) status.Mutable("gaps") = GapStatus(findings->gaps);
   return status;
 }
 

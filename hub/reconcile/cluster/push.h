@@ -77,6 +77,8 @@ std::optional<Failure> FailureOf(const CollectorFindings& findings);
 // Sets the conditions above; nullopt: drops them all (pull mode).
 void SetCollectorConditions(std::vector<runtime::Condition>& conditions, const CollectorFindings* findings,
                             std::int64_t generation, base::SystemTime now);
+// Count, those that are open, the oldest; null: there are none.
+json::Value GapStatus(const store::GapSummary& gaps);
 // status.collectorStatus; null in pull mode.
 json::Value CollectorStatus(const CollectorFindings* findings);
 

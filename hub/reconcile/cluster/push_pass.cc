@@ -39,7 +39,11 @@ bool HasData(const std::optional<store::PushRecord>& record) { return DataTime(r
 
 absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
   Cluster& cluster = pass.cluster;
-  if (!cluster.push.falling_back) cluster.writers.erase(store::WriterRole::kData);  // the stream's
+  if (!cluster.push.falling_back) {
+    cluster.writers.erase(store::WriterRole::kData);  // the stream's
+    cluster.samples.looked = false;
+  }
+  cluster.samples.outage.reset();
   BeginLive(pass);
   if (pass.superseded) return runtime::Result{kHubTrouble};
   if (pass.store.ok()) pass.store = LookAtCollector(pass);
@@ -95,9 +99,10 @@ absl::StatusOr<runtime::Result> ClusterReconciler::LivePush(Pass& pass) {
     findings.interval = findings.record->interval;
   }
   found.gaps = cluster.push.gaps.Summary();
+  findings.gaps.emplace();  // the collector's status has them
   found.newest_durable = cluster.push.position.durable.newest;
   if (pass.store.ok()) {
-    pass.gap_news = cluster.gap_watch.Look(pass.connection.status["collectorStatus"], cluster.push.gaps);
+    pass.gap_news = cluster.gap_watch.Look(SaidGaps(pass), cluster.push.gaps, GapWatch::Reader::kCollector);
   }
   const bool published = Report(pass, findings);
   AnnounceGaps(pass);
@@ -265,6 +270,12 @@ bool ClusterReconciler::OpenLink(const Pass& pass, store::GapLedger& ledger) con
   const base::SystemTime from = HasData(push.seen.record) ? push.data_at : push.verdict.lost_at;
   // One of upstream makes nothing while it has no stream.
   return ledger.OpenLink(from, push.seen.presence.has_value() && !push.seen.presence->upstream);
+}
+
+const json::Value& ClusterReconciler::SaidGaps(const Pass& pass) {
+  const json::Value& status = pass.connection.status;
+  const json::Value& of_collector = status["collectorStatus"]["gaps"];
+  return of_collector.IsObject() ? of_collector : status["gaps"];
 }
 
 void ClusterReconciler::AnnounceGaps(const Pass& pass) {

@@ -156,6 +156,18 @@ TEST_CASE("a link is lost once, and comes back filled or not") {
   CHECK(!ledger.EndLink(GapLedger::LinkEnd::kLost, At(70)));
 }
 
+TEST_CASE("a cluster that cannot be read is open, and nothing can fill it") {
+  GapLedger ledger;
+  CHECK(ledger.OpenLink(At(10), false, GapCause::kListFailed));
+  CHECK(!ledger.OpenLink(At(20), true));
+  CHECK(Texts(ledger) == Strings{"10.. list_failed"});
+  CHECK(GapLedger::Read(ledger.Next()) == ledger);
+  // A collector came that brought what it had.
+  CHECK(ledger.EndLink(GapLedger::LinkEnd::kFilled, At(60)));
+  CHECK(Texts(ledger) == Strings{"10..60 list_failed"});
+  CHECK(ledger.total() == 1);
+}
+
 TEST_CASE("of too many the oldest are joined, and the count stays true") {
   GapLedger ledger;
   ledger.OpenLink(At(-100), true);

@@ -14,19 +14,19 @@ using Words = std::vector<std::string>;
 constexpr base::SystemTime kNow{1'933'135'628s};
 
 // What is announced: "Warning GapOpened", ...
-Words Say(GapWatch& watch, const GapLedger& ledger, const json::Value& status = {}) {
+Words Say(GapWatch& watch, const GapLedger& ledger, const json::Value& said = {}) {
   Words words;
-  for (const Announcement& news : watch.Look(status, ledger)) {
+  for (const Announcement& news : watch.Look(said, ledger, GapWatch::Reader::kCollector)) {
     words.push_back((news.type == runtime::EventType::kWarning ? "Warning " : "Normal ") + news.reason);
   }
   return words;
 }
 
 json::Value Status(std::int64_t count, std::int64_t open) {
-  json::Value status;
-  status.Mutable("gaps").Mutable("count") = count;
-  status.Mutable("gaps").Mutable("open") = open;
-  return status;
+  json::Value said;
+  said.Mutable("count") = count;
+  said.Mutable("open") = open;
+  return said;
 }
 
 const Gap kOver{{4, 9}, kNow - 100s, kNow - 50s, GapCause::kSpoolOverflow};
@@ -56,6 +56,27 @@ TEST_CASE("a link that is lost and comes back is announced twice") {
   CHECK(Say(watch, ledger) == Words{"Warning GapOpened"});
 }
 
+TEST_CASE("a cluster that the hub cannot read is announced as such") {
+  GapWatch watch;
+  GapLedger ledger;
+  constexpr auto kHub = GapWatch::Reader::kHub;
+  CHECK(watch.Look({}, ledger, kHub).empty());
+  ledger.OpenLink(kNow, false, GapCause::kListFailed);
+  auto news = watch.Look({}, ledger, kHub);
+  REQUIRE(news.size() == 1);
+  CHECK(news[0].message == "the cluster cannot be read: the history has a hole since 2031-04-05T06:07:08Z");
+  SECTION("seen by one process") {}
+  SECTION("a new one sees the end") { watch = GapWatch(); }
+  ledger.EndLink(GapLedger::LinkEnd::kLost, kNow + 60s);
+  news = watch.Look(Status(1, 1), ledger, kHub);
+  REQUIRE(news.size() == 1);
+  CHECK(news[0].reason == "GapClosed");
+  CHECK(news[0].message ==
+        "the cluster can be read again; the history has a hole: list_failed from 2031-04-05T06:07:08Z to "
+        "2031-04-05T06:08:08Z");
+  CHECK(watch.Look({}, ledger, kHub).empty());
+}
+
 TEST_CASE("holes that are over are announced when they are told, and not when they grow") {
   GapWatch watch;
   GapLedger ledger;
@@ -74,7 +95,7 @@ TEST_CASE("a message names a few and counts the rest") {
   for (std::uint64_t i = 0; i < 5; ++i) {
     ledger.Record("i", {{10 * i + 1, 10 * i + 2}, kNow - 100s, kNow - 50s, GapCause::kSpoolOverflow});
   }
-  const auto news = watch.Look({}, ledger);
+  const auto news = watch.Look({}, ledger, GapWatch::Reader::kCollector);
   REQUIRE(news.size() == 1);
   CHECK(news[0].message ==
         "the history has a hole: spool_overflow from 2031-04-05T06:05:28Z to 2031-04-05T06:06:18Z (batches 1 to 2); "
