@@ -32,12 +32,13 @@ int NewNamespace() {
 // A path that programs find it under.
 std::string PathOf(int ns) { return fmt::format("/proc/{}/fd/{}", ::getpid(), ns); }
 
-void Run(const std::vector<std::string>& argv) {
+// Empty: it did what it should; otherwise what went wrong.
+std::string Try(const std::vector<std::string>& argv) {
   const CommandResult result = RunCommand(argv);
-  if (result.exit_code == 0) return;
+  if (result.exit_code == 0) return "";
   std::string line;
   for (const std::string& word : argv) line += word + " ";
-  Fail(line + ": " + result.out);
+  return line + ": " + result.out;
 }
 
 }  // namespace
@@ -57,7 +58,7 @@ std::unique_ptr<NetNamespaces> NetNamespaces::Create(const std::vector<std::stri
   if (RunCommand({"ip", "-V"}).exit_code != 0) missing = "ip is not in PATH";
   if (RunCommand({"nft", "--version"}).exit_code != 0) missing = "nft is not in PATH";
   std::unique_ptr<NetNamespaces> net(new NetNamespaces());
-  if (missing.empty() && !net->Build(machines)) missing = "root's rights are needed";
+  if (missing.empty()) missing = net->Build(machines);
   if (missing.empty()) return net;
   std::fprintf(stderr, "SKIPPED: no network namespaces (%s), tests that cut lines do not run\n", missing.c_str());
   if (std::getenv("CLUSTERPULSE_REQUIRE_REAL") != nullptr) std::abort();
@@ -69,27 +70,35 @@ NetNamespaces::~NetNamespaces() {
   if (bridge_ >= 0) ::close(bridge_);
 }
 
-bool NetNamespaces::Build(const std::vector<std::string>& machines) {
+std::string NetNamespaces::Build(const std::vector<std::string>& machines) {
+  constexpr char kNotAllowed[] = "root's rights are needed";
   bridge_ = NewNamespace();
-  if (bridge_ < 0) return false;
+  if (bridge_ < 0) return kNotAllowed;
+  std::string wrong;
+  const auto run = [&wrong](const std::vector<std::string>& argv) {
+    if (wrong.empty()) wrong = Try(argv);
+  };
   const Scope scope(bridge_);
-  Run({"ip", "link", "add", "bridge", "type", "bridge"});
-  Run({"ip", "link", "set", "bridge", "up"});
+  // What a kernel or a sandbox may not have shows here, before anything was started.
+  run({"nft", "flush", "ruleset"});
+  run({"ip", "link", "add", "bridge", "type", "bridge"});
+  run({"ip", "link", "set", "bridge", "up"});
   for (const std::string& name : machines) {
     Machine machine{.ns = NewNamespace(), .address = fmt::format("10.77.0.{}", machines_.size() + 1), .deaf_to = {}};
-    if (machine.ns < 0) return false;
+    if (machine.ns < 0) return kNotAllowed;
     const std::string port = fmt::format("port{}", machines_.size() + 1);
-    Run({"ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", PathOf(machine.ns)});
-    Run({"ip", "link", "set", port, "master", "bridge", "up"});
+    run({"ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", PathOf(machine.ns)});
+    run({"ip", "link", "set", port, "master", "bridge", "up"});
     {
       const Scope inside(machine.ns);
-      Run({"ip", "link", "set", "lo", "up"});
-      Run({"ip", "address", "add", machine.address + "/24", "dev", "eth0"});
-      Run({"ip", "link", "set", "eth0", "up"});
+      run({"ip", "link", "set", "lo", "up"});
+      run({"ip", "address", "add", machine.address + "/24", "dev", "eth0"});
+      run({"ip", "link", "set", "eth0", "up"});
     }
     machines_.emplace(name, std::move(machine));
+    if (!wrong.empty()) return wrong;
   }
-  return true;
+  return wrong;
 }
 
 const NetNamespaces::Machine& NetNamespaces::Find(const std::string& machine) const {
@@ -122,7 +131,7 @@ void NetNamespaces::Apply(const Machine& machine) const {
   const std::string file = dir_.File("rules.nft");
   WriteFile(file, rules);
   const Scope inside(machine.ns);
-  Run({"nft", "-f", file});
+  if (const std::string wrong = Try({"nft", "-f", file}); !wrong.empty()) Fail(wrong);
 }
 
 }  // namespace clusterpulse::testing

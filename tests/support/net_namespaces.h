@@ -24,8 +24,8 @@ namespace clusterpulse::testing {
 // Confined to one thread.
 class NetNamespaces {
  public:
-  // Null without the rights of root or without ip and nft: the caller returns, unless CLUSTERPULSE_REQUIRE_REAL is set,
-  // in which case this aborts the test run.
+  // Null without the rights of root, without ip and nft, or where the kernel has no bridges: the caller returns, unless
+  // CLUSTERPULSE_REQUIRE_REAL is set, in which case this aborts the test run.
   static std::unique_ptr<NetNamespaces> Create(const std::vector<std::string>& machines);
   ~NetNamespaces();
   NetNamespaces(const NetNamespaces&) = delete;
@@ -69,7 +69,8 @@ class NetNamespaces {
     std::set<std::string> deaf_to;  // addresses
   };
   NetNamespaces() = default;
-  bool Build(const std::vector<std::string>& machines);
+  // Empty, or why there are none.
+  std::string Build(const std::vector<std::string>& machines);
   void Apply(const Machine& machine) const;
   const Machine& Find(const std::string& machine) const;
 
