@@ -42,7 +42,10 @@ absl::Status ReadCell(json::Cursor cell, KindSet kinds, TextArena& arena, Value&
     case json::Type::kNumber: {
       ASSIGN_OR_RETURN(const std::string_view token, cell.Raw());
       Value number;
-      if (ParseJsonNumber(token, number)) out = Fit(number, kinds);
+      if (ParseJsonNumber(token, number)) {
+        if (token == "-0") number = Value::Double(-0.0);  // only a double is written like that
+        out = Fit(number, kinds);
+      }
       return absl::OkStatus();
     }
     case json::Type::kArray:

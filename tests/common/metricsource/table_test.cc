@@ -99,6 +99,7 @@ TEST_CASE("rows are read from JSON") {
       {R"({"on<":true,"other":[1,{}],"size":7.5,"state":"up"})",
        R"({"state":"up","depth":null,"ratio":null,"size":7.5,"on\u003c":true})"},
       {R"({"depth":3.0,"ratio":3,"size":3.0})", R"({"state":null,"depth":3,"ratio":3,"size":3,"on\u003c":null})"},
+      {R"({"depth":-0,"ratio":-0})", R"({"state":null,"depth":0,"ratio":-0,"size":null,"on\u003c":null})"},
       {R"({"depth":3.5,"ratio":"3","size":true,"state":5,"on<":1})",
        R"({"state":null,"depth":null,"ratio":null,"size":null,"on\u003c":null})"},
       {R"({"depth":1e300,"ratio":1e400,"size":9223372036854775807})",
