@@ -134,6 +134,7 @@ ComputedFields ComputedFields::Compile(std::span<const ComputedField> computed, 
   const std::vector<std::size_t> sorted = order.Sorted();
   // Diagnostics come in declared order, whatever the order of evaluation.
   std::vector<std::optional<Expression>> expressions;
+  std::int64_t steps = 0;
   for (const ComputedField& field : computed) {
     const std::string path = field.path + ".expression";
     expressions.push_back(Expression::Compile(field.expression, columns, path, diagnostics));
@@ -143,6 +144,12 @@ ComputedFields ComputedFields::Compile(std::span<const ComputedField> computed, 
           field.path + ".type",
           fmt::format("type \"{}\" cannot hold what the expression gives, which is text", Name(field.type)),
           std::string(Name(ResultType::kString)));
+    }
+    const std::int64_t before = steps;
+    steps += expression ? expression->steps() : 0;
+    if (before <= EvaluationContext::kMaxSteps && steps > EvaluationContext::kMaxSteps) {
+      diagnostics.Error(path, fmt::format("from here on the computed values take more than the {} steps a row may take",
+                                          EvaluationContext::kMaxSteps));
     }
   }
   for (const std::vector<std::size_t>& cycle : order.cycles()) {

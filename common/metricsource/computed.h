@@ -26,8 +26,8 @@ class ComputedFields {
   ComputedFields() = default;  // none
 
   // `fields` are the columns before the computed ones. The expressions may use each other in any order; a cycle is an
-  // error that names it (a -> b -> a). Also an error: a type that cannot hold what the expression gives. What did not
-  // compile is left out, so that the rest is checked too.
+  // error that names it (a -> b -> a). Also an error: a type that cannot hold what the expression gives; together more
+  // steps than a row may take. What did not compile is left out, so that the rest is checked too.
   static ComputedFields Compile(std::span<const ComputedField> computed, std::span<const Column> fields,
                                 Diagnostics& diagnostics);
 

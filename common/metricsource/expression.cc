@@ -48,6 +48,8 @@ std::vector<std::string> Expression::References(std::string_view text) {
   return names;
 }
 
+std::int64_t Expression::steps() const { return program_->steps; }
+
 Value Expression::Evaluate(std::span<const Value> row, EvaluationContext& context) const {
   return program_->Run(row.data(), context);
 }

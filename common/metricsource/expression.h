@@ -89,6 +89,8 @@ class Expression {
 
   // What the value can be when it is not null and the row holds what its columns say.
   KindSet kinds() const { return kinds_; }
+  // What an evaluation takes of the row's budget, without what long texts add.
+  std::int64_t steps() const;
 
   // Text in the result lives in the arena, the row or the expression. Never infinite or NaN. No allocation once the
   // context has seen such a row. REQUIRES: a value for each of the columns.

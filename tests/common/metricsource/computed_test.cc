@@ -151,23 +151,44 @@ TEST_CASE("what has no value is null and counted") {
   CHECK(context.type_errors() == 3);
 }
 
-TEST_CASE("the budget is that of the whole row") {
+TEST_CASE("more steps than a row may take are refused when it is compiled") {
   std::vector<ComputedField> fields;
   std::string sum = "ready";
-  for (int i = 0; i < 199; ++i) sum += "+ready";
-  for (int i = 0; i < 60; ++i) fields.push_back({"c" + std::to_string(i), sum, ResultType::kInteger, ""});
+  for (int i = 0; i < 200; ++i) sum += "+ready";
+  for (int i = 0; i < 50; ++i) {
+    fields.push_back({"c" + std::to_string(i), sum, ResultType::kInteger, "at" + std::to_string(i)});
+  }
   Diagnostics diagnostics;
   const auto computed = ComputedFields::Compile(fields, kFields, diagnostics);
+  CHECK_FALSE(diagnostics.has_errors());
+  CHECK(Evaluate(computed, {Value::Int(1), Value::Null(), Value::Null()}).back() == "201");
+
+  fields.push_back({"more", "ready + 1", ResultType::kInteger, "at50"});
+  fields.push_back({"still_more", "ready + 1", ResultType::kInteger, "at51"});
+  ComputedFields::Compile(fields, kFields, diagnostics);
+  CHECK(diagnostics.Summary() ==
+        "at50.expression: from here on the computed values take more than the 10000 steps a row may take");
+}
+
+TEST_CASE("the budget of text is that of the whole row, and the next has its own") {
+  Diagnostics diagnostics;
+  const auto computed = ComputedFields::Compile(Computed({{"a", "len(state + state)", ResultType::kInteger},
+                                                          {"b", "len(state + 'x')", ResultType::kInteger},
+                                                          {"c", "len('x' + state)", ResultType::kInteger}}),
+                                                kFields, diagnostics);
   TextArena arena;
   EvaluationContext context(arena, base::SystemTime());
-  std::vector<Value> row(63);
-  row[0] = Value::Int(1);
+  const std::string text(300'000, 'x');
+  std::vector<Value> row(6);
+  row[2] = Value::Text(text);
   for (int i = 0; i < 2; ++i) {
+    arena.Reset();
     computed.Evaluate(row, context);
-    CHECK(row[3].AsInt() == 200);
-    CHECK(row[62].IsNull());
+    CHECK(row[3].AsInt() == 600'000);
+    CHECK(row[4].AsInt() == 300'001);
+    CHECK(row[5].IsNull());
   }
-  CHECK(context.budget_errors() == 20);
+  CHECK(context.budget_errors() == 2);
 }
 
 }  // namespace
