@@ -161,8 +161,10 @@ class Checker {
     }
     if (options_.is_settled && options_.has_ledger) {
       for (const model::Gap& gap : instance.gaps) {
-        // What a collector that is gone wanted to tell may never have arrived.
-        if (kept == contents_.kept.end() && gap.seqs.last > instance.seen) continue;
+        // What a collector that is gone wanted to tell may never have arrived; and a hub that forgot its numbers does
+        // not miss it.
+        const bool may_be_unheard = gap.seqs.last > instance.seen || !options_.remembers_all;
+        if (kept == contents_.kept.end() && may_be_unheard) continue;
         for (std::uint64_t seq = gap.seqs.first; seq > 0 && seq <= gap.seqs.last; ++seq) {
           const bool is_there = std::any_of(instance.made.begin(), instance.made.end(), [&](const Made& made) {
             return made.seq == seq && IsStored(instance.cluster, made);

@@ -186,6 +186,16 @@ TEST_CASE("each breach of the promise is found") {
   }
 }
 
+TEST_CASE("a gap of a collector that is gone need not be known to a hub whose store forgot that one") {
+  Run forgot;
+  forgot.log.AddGap("old", {.seqs = {2, 2}});
+  forgot.stored().ledger = {{"new", {4, 4}}};
+  CHECK_FALSE(forgot.Check().empty());
+  forgot.options.remembers_all = false;
+  INFO(Text(forgot.Check()));
+  CHECK(forgot.Check().empty());
+}
+
 TEST_CASE("a batch that got another number is judged by that one") {
   Run run;
   run.options.is_settled = false;
