@@ -56,7 +56,11 @@ App::App(const Config& config, Dependencies dependencies)
       deps_(std::move(dependencies)),
       start_(deps_.clock->Steady()),
       process_metrics_(*deps_.registry, kPrefix),
-      outbox_(MakeOutboxOptions(), RandomUuid(*deps_.random), *deps_.clock, deps_.log, deps_.registry.get()) {
+      outbox_(MakeOutboxOptions(), RandomUuid(*deps_.random), *deps_.clock, deps_.log, deps_.registry.get()),
+      spool_thread_([this] {
+        outbox_.WorkOnDisk();
+        link_->BatchAdded();
+      }) {
   observer_.emplace(*deps_.api, observe::ClusterObserver::Options{.operator_interval = config_.operator_interval,
                                                                   .on_news = [this] { batcher_->News(); },
                                                                   .log = deps_.log,
@@ -98,7 +102,7 @@ App::App(const Config& config, Dependencies dependencies)
   AddChecks();
 }
 
-App::~App() = default;
+App::~App() { spool_thread_.Stop(); }
 
 link::LinkOptions App::MakeLinkOptions() const {
   link::LinkOptions options;
@@ -112,13 +116,14 @@ link::LinkOptions App::MakeLinkOptions() const {
   return options;
 }
 
-link::Outbox::Options App::MakeOutboxOptions() const {
+link::Outbox::Options App::MakeOutboxOptions() {
   link::Outbox::Options options{.max_batches = static_cast<std::size_t>(config_.buffer_size)};
   if (config_.spool_dir.empty()) {
     deps_.log.Warn(
         "batches are kept in memory only: a restart loses what the hub has not safe; set SPOOL_DIR or DATA_DIR");
     return options;
   }
+  options.on_disk_work = [this] { spool_thread_.Wake(); };
   options.open_spool = [this] {
     return spool::Spool::Open(
         {.dir = config_.spool_dir, .max_bytes = config_.spool_max_bytes, .max_age = config_.spool_max_age},
@@ -227,11 +232,13 @@ absl::Status App::Run(std::stop_token stop) {
   RETURN_IF_ERROR(Serve());
   observer_->Start();
   sources_->Start();
+  spool_thread_.Start();
   link_->Start();
   batcher_->Start();
   stopped.Wait();
   batcher_->Stop();
   if (!link_->Stop(config_.shutdown_timeout)) deps_.log.Warn("the stream to the hub did not end in time");
+  spool_thread_.Stop();
   sources_->Stop();
   observer_->Stop();
   probes_.reset();

@@ -13,6 +13,7 @@
 #include "collector/app/config.h"
 #include "collector/link/hub_link.h"
 #include "collector/link/outbox.h"
+#include "collector/link/spool_thread.h"
 #include "collector/observe/cluster_observer.h"
 #include "collector/sources/source_runner.h"
 #include "collector/spool/posix_file_system.h"
@@ -74,7 +75,7 @@ class App {
 
  private:
   link::LinkOptions MakeLinkOptions() const;
-  link::Outbox::Options MakeOutboxOptions() const;
+  link::Outbox::Options MakeOutboxOptions();
   sources::SourceRunner::Options MakeSourceOptions();
   void AddChecks();
   absl::Status Serve();
@@ -93,6 +94,7 @@ class App {
   // In order of construction; each borrows from those above.
   app::ProcessMetrics process_metrics_;
   link::Outbox outbox_;
+  link::SpoolThread spool_thread_;  // borrows outbox_ and, while it runs, link_
   std::optional<observe::ClusterObserver> observer_;
   std::optional<sources::SourceRunner> sources_;
   std::optional<Batcher> batcher_;

@@ -101,23 +101,35 @@ void DeliveryQueue::Shrink(Entry& entry) {
   }
 }
 
-void DeliveryQueue::Evict() {
-  std::size_t calls = 0, bytes = 0;
+DeliveryQueue::InMemory DeliveryQueue::CountInMemory() const {
+  InMemory count;
   std::uint64_t last_counted = 0;
-  const auto is_here_alone = [](const Entry& entry) { return !entry.is_spooled && entry.HasPiece(); };
   for (const Entry& entry : entries_) {
-    if (!is_here_alone(entry)) continue;
-    bytes += entry.bytes;
-    calls += entry.first_of_batch != last_counted ? 1 : 0;
-    last_counted = entry.first_of_batch;
+    if (entry.is_spooled || !entry.HasPiece()) continue;
+    if (std::exchange(last_counted, entry.first_of_batch) != entry.first_of_batch) {
+      ++count.calls;
+      count.newest_bytes = 0;
+    }
+    count.bytes += entry.bytes;
+    count.newest_bytes += entry.bytes;
   }
+  return count;
+}
+
+bool DeliveryQueue::IsFull() const {
+  const InMemory count = CountInMemory();
+  return count.calls > 0 && (count.calls >= max_batches_ || count.bytes + count.newest_bytes > max_bytes_);
+}
+
+void DeliveryQueue::Evict() {
+  auto [calls, bytes, newest_bytes] = CountInMemory();
   const std::uint64_t newest = entries_.back().first_of_batch;
   for (auto it = entries_.begin(); calls > max_batches_ || bytes > max_bytes_;) {
     const std::uint64_t oldest = it->first_of_batch;
     if (oldest == newest) break;
     bool was_kept = false;
     for (; it->first_of_batch == oldest; ++it) {
-      if (!is_here_alone(*it)) continue;
+      if (it->is_spooled || !it->HasPiece()) continue;
       was_kept = true;
       bytes -= it->bytes;
       it->memory->piece = nullptr;
@@ -168,7 +180,7 @@ void DeliveryQueue::Launch(Entry& entry) {
   entry.state = State::kInFlight;
   entry.was_sent = true;
   last_offered_ = std::max(last_offered_, entry.seq);
-  if (!peer_->upstream) last_sent_ = last_offered_;
+  if (!peer_->upstream) NoteSent();
   in_flight_.emplace(entry.seq, bytes);
   in_flight_bytes_ += bytes;
   if (!entry.as_history) return;
@@ -245,6 +257,17 @@ std::vector<model::Gap> DeliveryQueue::gaps() const {
   return all.all();
 }
 
+std::vector<model::Gap> DeliveryQueue::TellGaps() {
+  std::vector<model::Gap> told;
+  for (model::Gap& gap : gaps()) {
+    if (!is_confirmed_) gap.seqs.last = std::min(gap.seqs.last, last_sent_);
+    if (gap.seqs.first > gap.seqs.last) break;
+    told.push_back(std::move(gap));
+  }
+  if (!told.empty()) last_told_ = std::max(last_told_, told.back().seqs.last);
+  return told;
+}
+
 model::SeqRange DeliveryQueue::held() const {
   model::SeqRange held;
   for (const Entry& entry : entries_) {
@@ -275,7 +298,10 @@ std::vector<model::Gap> DeliveryQueue::Adopt(const Left& left, base::SystemTime 
     gap.seqs = {};
     lost.push_back(gap);
   }
-  for (Entry& entry : entries_) entry.was_sent = false;
+  for (Entry& entry : entries_) {
+    Settle(entry, State::kWaiting);
+    entry.was_sent = false;
+  }
   has_fallen_ = false;
   for (auto it = left.entries.rbegin(); it != left.entries.rend(); ++it) {
     Entry& entry = entries_.emplace_front();
@@ -287,7 +313,9 @@ std::vector<model::Gap> DeliveryQueue::Adopt(const Left& left, base::SystemTime 
   }
   spool_gaps_ = left.gaps;
   verdicts_ = {};
-  last_sent_ = last_offered_ = left.last_seq;
+  last_sent_ = last_offered_ = left.confirmed;
+  last_told_ = 0;
+  is_confirmed_ = left.is_confirmed;
   if (last_collected_at_ == base::SystemTime() && !left.entries.empty()) {
     last_collected_at_ = left.entries.back().collected_at;
   }
@@ -296,29 +324,33 @@ std::vector<model::Gap> DeliveryQueue::Adopt(const Left& left, base::SystemTime 
   return lost;
 }
 
-void DeliveryQueue::GiveNumbers(std::size_t from, std::uint64_t last) {
+void DeliveryQueue::NumbersChanged() {
   live_.clear();
   history_from_ = 0;
   wanted_.reset();
   from_disk_ = {};
-  std::uint64_t first_before = 0, first = 0;
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    Entry& entry = entries_[i];
-    if (i >= from) {
-      if (i == from || entry.first_of_batch != first_before) {
-        first_before = entry.first_of_batch;
-        first = last + 1;
-      }
-      entry.seq = ++last;
-      entry.first_of_batch = first;
-    }
+  for (const Entry& entry : entries_) {
     if (entry.IsLive()) live_.insert(entry.seq);
+  }
+}
+
+void DeliveryQueue::GiveNumbers(std::size_t from, std::uint64_t last) {
+  std::uint64_t first_before = 0, first = 0;
+  for (std::size_t i = from; i < entries_.size(); ++i) {
+    Entry& entry = entries_[i];
+    if (i == from || entry.first_of_batch != first_before) {
+      first_before = entry.first_of_batch;
+      first = last + 1;
+    }
+    entry.seq = ++last;
+    entry.first_of_batch = first;
   }
   for (std::size_t i = entries_.size(); i-- > from;) {
     const bool is_last = i + 1 == entries_.size() || entries_[i + 1].first_of_batch != entries_[i].first_of_batch;
     entries_[i].last_of_batch = is_last ? entries_[i].seq : entries_[i + 1].last_of_batch;
   }
   stats_.last_seq = last;
+  NumbersChanged();
 }
 
 std::vector<DeliveryQueue::Unspooled> DeliveryQueue::unspooled() const {
@@ -373,7 +405,7 @@ std::vector<model::Gap> DeliveryQueue::TakeGaps() {
 void DeliveryQueue::SetPeer(const Peer& peer) {
   peer_ = peer;
   peer_->credits = peer.upstream ? kUpstreamCredits : Clamped(peer.credits);
-  if (!peer.upstream) last_sent_ = std::max(last_sent_, last_offered_);
+  if (!peer.upstream) NoteSent();
   for (Entry& entry : entries_) {
     if (entry.state == State::kRefused) entry.state = State::kWaiting;
   }
@@ -386,7 +418,7 @@ void DeliveryQueue::SetCredits(model::Credits credits) {
 }
 
 void DeliveryQueue::Disconnected() {
-  if (peer_.has_value() && !peer_->upstream) last_sent_ = std::max(last_sent_, last_offered_);
+  if (peer_.has_value() && !peer_->upstream) NoteSent();
   peer_.reset();
   begun_.reset();
   wanted_.reset();
@@ -615,7 +647,7 @@ void DeliveryQueue::Reject(std::uint64_t seq, std::string_view reason) {
   NoteUntaken(entry);
   const model::Gap gap{{seq, seq}, entry.collected_at, entry.collected_at, model::GapCause::kRejected};
   if (entry.is_spooled) {
-    verdicts_.rejected.push_back(seq);
+    verdicts_.given_up.push_back({seq, gap.cause});
   } else {
     AddLost({gap});
   }
@@ -674,8 +706,8 @@ std::vector<model::SeqRange> DeliveryQueue::Missing(model::SeqRange range) const
   return missing;
 }
 
-void DeliveryQueue::UpstreamAcked(const model::UpstreamAck& ack) {
-  if (!peer_.has_value() || !peer_->upstream) return;
+bool DeliveryQueue::UpstreamAcked(const model::UpstreamAck& ack) {
+  if (!peer_.has_value() || !peer_->upstream) return false;
   Entry* acked = nullptr;
   for (const auto& [seq, bytes] : in_flight_) {
     Entry* const entry = Find(seq);
@@ -684,12 +716,16 @@ void DeliveryQueue::UpstreamAcked(const model::UpstreamAck& ack) {
       break;
     }
   }
-  if (acked == nullptr) return;
-  if (!ack.success) return RefuseForNow(*acked, ack.error);
+  if (acked == nullptr) return false;
+  if (!ack.success) {
+    RefuseForNow(*acked, ack.error);
+    return false;
+  }
   const std::uint64_t first = acked->first_of_batch, last = acked->last_of_batch;
   Settle(*acked, State::kApplied);
   ++stats_.applied;
   FreeUpstream(first, last);
+  return true;
 }
 
 void DeliveryQueue::RefuseForNow(Entry& entry, std::string_view reason) {
@@ -712,54 +748,58 @@ void DeliveryQueue::FreeUpstream(std::uint64_t first_of_batch, std::uint64_t las
     if (entry.seq > last_of_batch) return false;
     if (entry.state == State::kApplied || entry.state == State::kInFlight) {
       CountDurable(entry);
-    } else {
-      // Refused, or history, which this hub does not take.
-      CountLost(entry, model::GapCause::kRejected, lost);
+      durable_.Add(entry.seq);
+      return true;
+    }
+    // History is what there is because there was no link; this hub does not take it.
+    CountLost(entry, entry.state == State::kRefused ? model::GapCause::kRejected : model::GapCause::kLinkDown, lost);
+    if (entry.is_spooled) {
+      verdicts_.given_up.push_back({entry.seq, lost.back().cause});
+      lost.pop_back();
     }
     return true;
   });
-  durable_.AddUpTo(last_of_batch);
   verdicts_.durable = durable_.position();
   AddLost(lost);
+  // Of one that leaves again and again: what lies within a gap, which gaps that were joined stand for, need not be told.
+  if (durable_.position().ranges.size() <= kMostGaps) return;
+  model::DurablePosition position = durable_.position();
+  const std::vector<model::Gap> known = gaps();
+  std::erase_if(position.ranges, [&known](const model::SeqRange& range) {
+    return std::any_of(known.begin(), known.end(), [&range](const model::Gap& gap) {
+      return gap.seqs.first < range.first && range.last < gap.seqs.last;
+    });
+  });
+  durable_ = model::SeqSet(position);
 }
 
 // --- numbers that were forgotten ---
 
-std::vector<std::uint64_t> DeliveryQueue::UnsentOnDisk() const {
-  std::vector<std::uint64_t> out;
-  for (auto it = LowerBound(last_sent_ + 1); it != entries_.end(); ++it) {
-    if (it->is_spooled) out.push_back(it->seq);
-  }
-  return out;
+std::optional<std::uint64_t> DeliveryQueue::FirstForeign(std::uint64_t last_seq) const {
+  if (last_seq <= std::max(last_sent_, last_told_)) return std::nullopt;
+  // Which numbers an upstream hub took stays as it is.
+  const model::DurablePosition& durable = durable_.position();
+  const std::uint64_t known = std::max(last_sent_, durable.ranges.empty() ? durable.low : durable.ranges.back().last);
+  if (last_seq <= known) return std::nullopt;
+  return known + 1;
 }
 
-void DeliveryQueue::Renumber(std::uint64_t last, std::map<std::uint64_t, std::string> histories) {
-  for (auto it = LowerBound(last_sent_ + 1); it != entries_.end(); ++it) {
-    Settle(*it, State::kWaiting);
-    it->was_sent = false;
-    if (begun_.has_value() && begun_->stamp.seq == it->seq) begun_.reset();
-    if (!std::exchange(it->is_spooled, false)) continue;
-    if (it->HasPiece()) {
-      it->bytes = it->memory->piece->bytes;
-      continue;
+void DeliveryQueue::Renumber(model::SeqRange forgotten) {
+  const spool::Shift shift{forgotten.first - 1, forgotten.last - forgotten.first + 1};
+  for (Entry& entry : entries_) {
+    if (entry.seq > shift.after) {
+      Settle(entry, State::kWaiting);
+      entry.was_sent = entry.again = false;
+      if (begun_.has_value() && begun_->stamp.seq == entry.seq) begun_.reset();
     }
-    const auto history = histories.find(it->seq);
-    if (history == histories.end()) continue;
-    Piece rest;
-    rest.history = std::move(history->second);
-    it->bytes = rest.history.size() + wire::kMostStampBytes;
-    it->memory = std::make_unique<Memory>();
-    it->memory->piece = std::make_shared<const Piece>(std::move(rest));
-    it->memory->is_history = true;
+    for (std::uint64_t* const seq : {&entry.seq, &entry.first_of_batch, &entry.last_of_batch}) *seq = shift.Of(*seq);
   }
-  const std::uint64_t first = last_sent_ + 1;
-  Erase([&](const Entry& entry) {
-    if (entry.seq < first || entry.IsKept()) return false;
-    ++stats_.lost;
-    return true;
-  });
-  GiveNumbers(static_cast<std::size_t>(LowerBound(first) - entries_.begin()), last);
-  last_sent_ = last_offered_ = last;
+  for (spool::Spool::GivenUp& given_up : verdicts_.given_up) given_up.seq = shift.Of(given_up.seq);
+  gaps_.Shift(shift.after, shift.by);
+  stats_.last_seq = std::max(shift.Of(stats_.last_seq), forgotten.last);
+  last_sent_ = last_offered_ = forgotten.last;
+  NumbersChanged();
+  Forget();
 }
 
 }  // namespace clusterpulse::link

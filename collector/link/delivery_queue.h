@@ -17,6 +17,7 @@
 
 #include "collector/link/splitter.h"
 #include "collector/spool/gap_list.h"
+#include "collector/spool/segment.h"
 #include "collector/spool/spool.h"
 #include "common/base/clock.h"
 #include "common/model/delivery.h"
@@ -70,12 +71,16 @@ class DeliveryQueue {
   Stats stats() const;
   // Numbers that are lost, as far as the hub has not told that it knows, the spool's included; by number.
   std::vector<model::Gap> gaps() const;
+  // Of these, what a hub may be told now: before Confirmed only numbers that mean the same to it.
+  std::vector<model::Gap> TellGaps();
   // What the hubs told durable, as far as it was ever given.
   const model::DurablePosition& durable() const { return durable_.position(); }
   // First and last number kept; 0, 0: none.
   model::SeqRange held() const;
   // Nothing of what was sent waits to be durable.
   bool IsQuiet() const;
+  // Another batch as large as the newest would push the oldest out of memory.
+  bool IsFull() const;
 
   // --- the spool ---
 
@@ -84,6 +89,9 @@ class DeliveryQueue {
     std::vector<spool::Spool::Entry> entries;  // by number
     std::vector<model::Gap> gaps;
     std::uint64_t last_seq = 0;  // ever given
+    // Up to this they are known to be of these batches alone; all are, and will be, if `is_confirmed`.
+    std::uint64_t confirmed = 0;
+    bool is_confirmed = false;
     model::DurablePosition durable;
   };
   // Goes on where it ended: what it left is history. What was added here before keeps its order, gets numbers above and
@@ -109,8 +117,8 @@ class DeliveryQueue {
   // What became of batches on disk.
   struct Verdicts {
     std::optional<model::DurablePosition> durable;  // all that is over
-    std::vector<std::uint64_t> rejected;
-    bool empty() const { return !durable.has_value() && rejected.empty(); }
+    std::vector<spool::Spool::GivenUp> given_up;
+    bool empty() const { return !durable.has_value() && given_up.empty(); }
   };
   bool HasVerdicts() const { return !verdicts_.empty(); }
   Verdicts TakeVerdicts() { return std::exchange(verdicts_, {}); }
@@ -135,16 +143,17 @@ class DeliveryQueue {
   // True when something of the range was the newest state of a scope: it comes again as history only. What is not kept
   // any more is lost from now on.
   bool Replay(model::SeqRange range);
-  void UpstreamAcked(const model::UpstreamAck& ack);
+  // True when it was taken, as far as was not known before.
+  bool UpstreamAcked(const model::UpstreamAck& ack);
 
-  // The highest number that a hub can have from this process or those before, as far as they are remembered.
-  std::uint64_t last_sent() const { return last_sent_; }
-  // What is on disk and has a number above that.
-  std::vector<std::uint64_t> UnsentOnDisk() const;
-  // Numbers up to `last` were given before, and forgotten: everything above last_sent gets a new one above it.
-  // `histories`: of UnsentOnDisk, which are in memory then; what is missing among them is lost. REQUIRES: last >
-  // last_sent().
-  void Renumber(std::uint64_t last, std::map<std::uint64_t, std::string> histories);
+  // A hub knows numbers up to `last_seq`: from which on they may be other batches' here, if any.
+  std::optional<std::uint64_t> FirstForeign(std::uint64_t last_seq) const;
+  // Those were given before, and forgotten: all that has them, or a higher one, gets a number above in the same order.
+  // As Spool::Renumber.
+  void Renumber(model::SeqRange forgotten);
+  // A hub has told which numbers it knows, and none of them is another batch's.
+  void Confirmed() { is_confirmed_ = true; }
+  bool is_confirmed() const { return is_confirmed_; }
 
   // What the hub did not take since the last TakeRefusals; of many only the last reason.
   struct Refusals {
@@ -230,15 +239,27 @@ class DeliveryQueue {
   void AddLost(const std::vector<model::Gap>& lost);
   // The hub of this stream does not get `entry`.
   void NoteUntaken(const Entry& entry);
-  // Brings what is in memory alone back into its bounds.
+  // What is in memory alone.
+  struct InMemory {
+    std::size_t calls = 0, bytes = 0, newest_bytes = 0;
+  };
+  InMemory CountInMemory() const;
+  // Brings it back into its bounds.
   void Evict();
   // Gives up what fell out of the buffer, unless a hub may still tell that it is durable.
   void Forget();
-  // When an upstream hub has decided on all of a batch and taken some of it, that batch and all before it are over.
+  // When an upstream hub has decided on all of a batch and taken some of it, that batch and all before it are over:
+  // what it took is durable, what it refused or was never sent is a gap, for a hub of ours that comes later.
   void FreeUpstream(std::uint64_t first_of_batch, std::uint64_t last_of_batch);
   void RefuseForNow(Entry& entry, std::string_view reason);
   // Of the range, what is neither kept nor known to be lost.
   std::vector<model::SeqRange> Missing(model::SeqRange range) const;
+  // What was offered, a hub of ours has, if it is known what the numbers mean to it.
+  void NoteSent() {
+    if (is_confirmed_) last_sent_ = std::max(last_sent_, last_offered_);
+  }
+  // What depends on numbers, after they changed.
+  void NumbersChanged();
   // The entries from `from` on get numbers above `last`.
   void GiveNumbers(std::size_t from, std::uint64_t last);
   template <typename Predicate>
@@ -250,9 +271,11 @@ class DeliveryQueue {
   std::map<std::uint64_t, std::size_t> in_flight_;  // numbers to bytes
   std::size_t in_flight_bytes_ = 0, history_in_flight_ = 0, history_in_flight_bytes_ = 0;
   std::uint64_t history_from_ = 0;  // no history waits below
-  // What went to a hub that never said what it is may have had a number that this hub knows already: it is offered, not
-  // sent. (If the hub took it, it comes again under another number, with the same times and values.)
-  std::uint64_t last_sent_ = 0, last_offered_ = 0;
+  // The highest number that a hub can have from this process or those before, as a batch or as a gap. What went to a
+  // hub that never said what it is may have had a number that this hub knows already: it is offered, not sent. (If the
+  // hub took it, it comes again under another number, with the same times and values.)
+  std::uint64_t last_sent_ = 0, last_offered_ = 0, last_told_ = 0;
+  bool is_confirmed_ = true;
   base::SystemTime last_collected_at_{};  // of the newest
   std::optional<Peer> peer_;              // of this stream
   std::optional<Begun> begun_;

@@ -254,7 +254,7 @@ model::Heartbeat LinkMachine::Heartbeat() {
   heartbeat.buffered_bytes = stats.bytes;
   heartbeat.oldest_buffered = stats.oldest;
   heartbeat.last_seq = stats.last_seq;
-  heartbeat.gaps = outbox_.gaps();
+  heartbeat.gaps = outbox_.TellGaps();
   return heartbeat;
 }
 
@@ -322,8 +322,7 @@ void LinkMachine::On(const model::CollectorConfig& config) {
 void LinkMachine::On(const model::UpstreamAck& ack) {
   ProveUpstream();
   if (is_ours_) return;
-  outbox_.UpstreamAcked(ack);
-  Progress();
+  if (outbox_.UpstreamAcked(ack)) Progress();
 }
 
 void LinkMachine::ProveUpstream() {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <map>
 #include <utility>
 
 #include "common/base/status.h"
@@ -13,6 +12,7 @@ namespace {
 
 // What a collector can have done since the last number that it remembers, or else the hub is mistaken.
 constexpr std::uint64_t kMostForgotten = std::uint64_t{1} << 32;
+constexpr std::size_t kMostReplays = 64;
 constexpr std::size_t kMostPendingGaps = 256;
 // For a hub that makes nothing durable, or slower than batches are made, nothing is ever quiet.
 constexpr std::chrono::seconds kLongestQuietWait{30};
@@ -64,6 +64,7 @@ Outbox::Outbox(Options options, std::string instance, const base::Clock& clock, 
       began_(clock.Steady()),
       log_(std::move(log)),
       registry_(registry),
+      on_disk_work_(std::move(options.on_disk_work)),
       keeper_(std::move(options.open_spool), clock, log_),
       instance_(std::move(instance)),
       queue_(options.max_batches, options.max_bytes) {
@@ -77,7 +78,10 @@ Outbox::Outbox(Options options, std::string instance, const base::Clock& clock, 
 }
 
 Outbox::~Outbox() {
-  TellSpool();  // what the hub said while the disk was written to
+  {
+    const DiskTurn turn(*this);
+    DoDiskWork();  // what the hub said last
+  }
   if (registry_ != nullptr) registry_->RemoveCollector(collector_);
 }
 
@@ -88,6 +92,8 @@ void Outbox::OpenSpool() {
                 .left = {.entries = spool.entries(),
                          .gaps = spool.gaps(),
                          .last_seq = spool.next_seq() - 1,
+                         .confirmed = spool.confirmed(),
+                         .is_confirmed = spool.is_confirmed(),
                          .durable = spool.durable()},
                 .last_collected_at = spool.last_collected_at(),
                 .at = clock_.Steady()};
@@ -97,16 +103,10 @@ void Outbox::OpenSpool() {
 
 void Outbox::AdoptLocked() {
   instance_ = std::move(opened_->instance);
-  std::vector<model::Gap> lost = queue_.Adopt(opened_->left, clock_.Now(), clock_.Steady());
-  for (const model::Gap& gap : lost) {
-    if (pending_gaps_.size() < kMostPendingGaps) {
-      pending_gaps_.push_back(gap);
-      continue;
-    }
-    pending_gaps_.back().from = std::min(pending_gaps_.back().from, gap.from);
-    pending_gaps_.back().to = std::max(pending_gaps_.back().to, gap.to);
-  }
-  down_from_ = opened_->last_collected_at;
+  const std::vector<model::Gap> lost = queue_.Adopt(opened_->left, clock_.Now(), clock_.Steady());
+  pending_gaps_.insert(pending_gaps_.end(), lost.begin(), lost.end());
+  spool::JoinSameCauses(kMostPendingGaps, pending_gaps_);
+  down_from_ = left_at_ = opened_->last_collected_at;
   has_spool_ = true;
   opened_.reset();
 }
@@ -125,6 +125,7 @@ void Outbox::AttachGapsLocked(model::Batch& batch) {
 std::uint64_t Outbox::Add(model::Batch batch, bool full) {
   const base::SteadyTime collected = clock_.Steady() - batch.age;  // before the wait for the disk
   const DiskTurn turn(*this);
+  DoDiskWork();
   OpenSpool();
   {
     base::MutexLock lock(mu_);
@@ -141,15 +142,12 @@ std::uint64_t Outbox::Add(model::Batch batch, bool full) {
 bool Outbox::SpoolWaiting() {
   std::vector<DeliveryQueue::Unspooled> waiting;
   std::vector<model::Gap> gaps;
-  DeliveryQueue::Verdicts verdicts;
   {
     base::MutexLock lock(mu_);
     if (!has_spool_ || !keeper_.IsDue()) return false;
     waiting = queue_.unspooled();
     gaps = queue_.TakeGaps();
-    verdicts = queue_.TakeVerdicts();
   }
-  Tell(verdicts);
   for (const model::Gap& gap : gaps) keeper_.spool()->NoteGap(gap);
   std::vector<const DeliveryQueue::Unspooled*> kept;
   for (const DeliveryQueue::Unspooled& batch : waiting) {
@@ -163,41 +161,96 @@ bool Outbox::SpoolWaiting() {
 }
 
 std::size_t Outbox::KeepOnDisk(const DeliveryQueue::Made& made) {
-  if (!SpoolWaiting()) return 0;
+  const bool works = SpoolWaiting();
   std::uint64_t next = 0;
   {
     base::MutexLock lock(mu_);
+    if (!has_spool_) return 0;
     next = queue_.last_seq() + 1;
   }
   std::size_t spooled = 0;
-  while (spooled < made.pieces.size() &&
+  while (works && spooled < made.pieces.size() &&
          keeper_.Append(next + spooled, made.collected_at, made.pieces[spooled].history).ok()) {
     ++spooled;
   }
+  // A disk without room for batches still has room for their numbers: the next process must not give them again.
+  if (spooled < made.pieces.size()) keeper_.NoteGiven(next + made.pieces.size() - 1, made.collected_at);
   return spooled;
 }
 
 void Outbox::Tell(const DeliveryQueue::Verdicts& verdicts) {
   spool::Spool& spool = *keeper_.spool();
-  for (const std::uint64_t seq : verdicts.rejected) spool.GiveUp(seq, model::GapCause::kRejected);
+  if (!verdicts.given_up.empty()) spool.GiveUp(verdicts.given_up);
   if (verdicts.durable.has_value()) spool.SetDurable(*verdicts.durable);
 }
 
-void Outbox::TellSpool() {
-  DeliveryQueue::Verdicts verdicts;
+bool Outbox::HasDiskWorkLocked() const {
+  if (!has_spool_) return false;
+  return queue_.HasVerdicts() || confirm_due_ || save_due_ || !unusable_.empty() || foreign_.has_value();
+}
+
+void Outbox::AskForDiskWork() {
   {
     base::MutexLock lock(mu_);
-    if (!has_spool_) {
-      (void)queue_.TakeVerdicts();  // for nobody
-      return;
-    }
-    if (!queue_.HasVerdicts() || !TryDisk()) return;
-    verdicts = queue_.TakeVerdicts();
+    if (!has_spool_) (void)queue_.TakeVerdicts();  // for nobody
+    if (!HasDiskWorkLocked()) return;
   }
-  Tell(verdicts);
+  if (on_disk_work_ != nullptr) return on_disk_work_();
+  WorkOnDisk();
+}
+
+void Outbox::WorkOnDisk() {
+  {
+    base::MutexLock lock(mu_);
+    if (!HasDiskWorkLocked()) return;
+  }
+  const DiskTurn turn(*this);
+  DoDiskWork();
+}
+
+void Outbox::DoDiskWork() {
+  while (true) {
+    DeliveryQueue::Verdicts verdicts;
+    std::vector<std::uint64_t> unusable;
+    std::optional<model::Gap> forgotten;
+    bool confirm = false, save = false;
+    {
+      base::MutexLock lock(mu_);
+      if (!HasDiskWorkLocked()) return;
+      verdicts = queue_.TakeVerdicts();
+      unusable = std::exchange(unusable_, {});
+      confirm = std::exchange(confirm_due_, false);
+      save = std::exchange(save_due_, false);
+      if (foreign_.has_value()) forgotten = ForgottenLocked();
+    }
+    Tell(verdicts);
+    for (const std::uint64_t seq : unusable) keeper_.spool()->GiveUp(seq, model::GapCause::kCollectorLost);
+    if (save) keeper_.spool()->Flush();
+    if (forgotten.has_value()) Renumber(*forgotten);
+    if (confirm || forgotten.has_value()) keeper_.spool()->Confirm();
+  }
+}
+
+model::Gap Outbox::ForgottenLocked() const {
+  // They were made between what the spool remembers and what this process made first.
+  const base::SystemTime now = clock_.Now();
+  const auto [from, to] = std::minmax({left_at_.value_or(now), first_collected_at_.value_or(now)});
+  return {{foreign_->first, std::max(foreign_->last, queue_.last_seq())}, from, to, model::GapCause::kCollectorLost};
+}
+
+void Outbox::Renumber(const model::Gap& forgotten) {
+  log_.Warn("the spool forgot numbers that it gave; batches that have them get others",
+            {{"first", forgotten.seqs.first}, {"last", forgotten.seqs.last}});
+  spool::Spool& spool = *keeper_.spool();
+  spool.Renumber(forgotten);
   base::MutexLock lock(mu_);
-  RefreshLocked();
-  FreeDisk();
+  queue_.Renumber(forgotten.seqs);
+  queue_.OnDisk(spool.entries(), spool.gaps());
+  queue_.Confirmed();
+  if (foreign_.has_value() && foreign_->last > forgotten.seqs.last) return;  // a hub that came meanwhile knows more
+  foreign_.reset();
+  if (const auto heard = std::exchange(heard_, std::nullopt)) queue_.Durable(*heard);
+  for (const model::SeqRange& range : std::exchange(replays_, {})) (void)queue_.Replay(range);
 }
 
 Outbox::Stats Outbox::stats() const {
@@ -239,43 +292,36 @@ void Outbox::Describe(model::Registration& registration) {
   registration.held = queue_.held();
   registration.durable_low = queue_.durable().low;
   registration.durable = queue_.durable().ranges;
-  registration.gaps = queue_.gaps();
+  registration.gaps = queue_.TellGaps();
+}
+
+std::vector<model::Gap> Outbox::TellGaps() {
+  base::MutexLock lock(mu_);
+  return queue_.TellGaps();
 }
 
 bool Outbox::WantsNewStream() const {
   base::MutexLock lock(mu_);
   if (!opened_.has_value() || !is_described_) return false;
+  if (queue_.IsFull()) return true;
   return queue_.IsQuiet() || clock_.Steady() - opened_->at >= kLongestQuietWait;
 }
 
 void Outbox::Welcomed(std::uint64_t last_seq) {
   {
     base::MutexLock lock(mu_);
-    if (!has_spool_ || last_seq <= queue_.last_sent() || last_seq - queue_.last_sent() > kMostForgotten) return;
+    if (!has_spool_) return;
+    const std::optional<std::uint64_t> first = queue_.FirstForeign(last_seq);
+    if (foreign_.has_value()) {
+      foreign_->last = std::max(foreign_->last, last_seq);
+    } else if (first.has_value() && last_seq - *first < kMostForgotten) {
+      foreign_ = {*first, last_seq};
+    } else if (!queue_.is_confirmed()) {
+      queue_.Confirmed();
+      confirm_due_ = true;
+    }
   }
-  const DiskTurn turn(*this);
-  std::vector<std::uint64_t> on_disk;
-  model::Gap forgotten{.from = clock_.Now(), .to = clock_.Now(), .cause = model::GapCause::kCollectorLost};
-  {
-    base::MutexLock lock(mu_);
-    on_disk = queue_.UnsentOnDisk();
-    forgotten.seqs = {queue_.last_sent() + 1, std::max(last_seq, queue_.last_seq())};
-  }
-  log_.Warn("the spool forgot numbers that it gave; batches that have them get others",
-            {{"first", forgotten.seqs.first}, {"last", forgotten.seqs.last}});
-  std::map<std::uint64_t, std::string> histories;
-  for (const std::uint64_t seq : on_disk) {
-    absl::StatusOr<std::string> history = keeper_.Read(seq);
-    if (history.ok()) histories.emplace(seq, *std::move(history));
-  }
-  {
-    base::MutexLock lock(mu_);
-    queue_.Renumber(forgotten.seqs.last, std::move(histories));
-  }
-  // The old records go when the new ones are there: a process that ends in between has them twice, which is harmless.
-  if (!SpoolWaiting()) return;
-  for (const std::uint64_t seq : on_disk) keeper_.spool()->GiveUp(seq, forgotten.cause);
-  keeper_.spool()->NoteGap(forgotten);
+  AskForDiskWork();
 }
 
 void Outbox::SetPeer(const Peer& peer) {
@@ -291,6 +337,7 @@ void Outbox::SetCredits(model::Credits credits) {
 void Outbox::Disconnected() {
   base::MutexLock lock(mu_);
   is_described_ = false;
+  replays_.clear();
   queue_.Disconnected();
 }
 
@@ -300,21 +347,19 @@ std::optional<std::string> Outbox::Next(bool only_begun) {
     std::uint64_t wanted = 0;
     {
       base::MutexLock lock(mu_);
+      if (foreign_.has_value()) return std::nullopt;
       message = queue_.Next(clock_.Steady(), only_begun);
       if (!queue_.wanted().has_value() || !TryDisk()) break;
       wanted = *queue_.wanted();
     }
     absl::StatusOr<std::string> history = keeper_.Read(wanted);
-    bool is_usable = true;
-    {
-      base::MutexLock lock(mu_);
-      is_usable = queue_.Loaded(wanted, std::move(history), clock_.Steady());
-    }
-    if (!is_usable) keeper_.spool()->GiveUp(wanted, model::GapCause::kCollectorLost);
     base::MutexLock lock(mu_);
+    save_due_ |= !history.ok();
+    if (!queue_.Loaded(wanted, std::move(history), clock_.Steady())) unusable_.push_back(wanted);
     RefreshLocked();
     FreeDisk();
   }
+  AskForDiskWork();
   LogRefusals();
   return message;
 }
@@ -332,32 +377,41 @@ std::size_t Outbox::Applied(const std::vector<model::SeqRange>& ranges) {
 void Outbox::Durable(const model::DurablePosition& position) {
   {
     base::MutexLock lock(mu_);
-    queue_.Durable(position);
+    if (foreign_.has_value()) {
+      heard_ = position;
+    } else {
+      queue_.Durable(position);
+    }
   }
-  TellSpool();
+  AskForDiskWork();
 }
 
 void Outbox::Rejected(const std::vector<model::Rejection>& rejected) {
   {
     base::MutexLock lock(mu_);
-    queue_.Rejected(rejected);
+    if (!foreign_.has_value()) queue_.Rejected(rejected);
   }
-  TellSpool();
+  AskForDiskWork();
   LogRefusals();
 }
 
 bool Outbox::Replay(const model::Replay& replay) {
   base::MutexLock lock(mu_);
-  return replay.instance == instance_ && queue_.Replay(replay.range);
+  if (replay.instance != instance_) return false;
+  if (!foreign_.has_value()) return queue_.Replay(replay.range);
+  if (replays_.size() < kMostReplays) replays_.push_back(replay.range);
+  return false;
 }
 
-void Outbox::UpstreamAcked(const model::UpstreamAck& ack) {
+bool Outbox::UpstreamAcked(const model::UpstreamAck& ack) {
+  bool is_taken = false;
   {
     base::MutexLock lock(mu_);
-    queue_.UpstreamAcked(ack);
+    is_taken = queue_.UpstreamAcked(ack);
   }
-  TellSpool();
+  AskForDiskWork();
   LogRefusals();
+  return is_taken;
 }
 
 void Outbox::LogRefusals() {
@@ -406,8 +460,8 @@ void Outbox::MakeMetrics() {
 }
 
 void Outbox::ExportMetrics() {
-  constexpr std::array kCauses = {model::GapCause::kCollectorLost, model::GapCause::kRejected,
-                                  model::GapCause::kSpoolOverflow};
+  constexpr std::array kCauses = {model::GapCause::kCollectorLost, model::GapCause::kLinkDown,
+                                  model::GapCause::kRejected, model::GapCause::kSpoolOverflow};
   base::MutexLock lock(mu_);
   const Stats now = queue_.stats();
   const Stats before = std::exchange(exported_, now);

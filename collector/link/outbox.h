@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,13 +45,17 @@ namespace clusterpulse::link {
 // that is left, and what a hub did not tell durable under the old ones is there again.
 //
 // Thread-safe. Add is for one owner; what follows "for the link" is for HubLink, and waits for the disk only to read
-// history, never for a batch that is being written.
+// history, never for what is being written: what the hub says is written down by WorkOnDisk, for which there should be
+// a thread (spool_thread.h).
 class Outbox {
  public:
   struct Options {
     std::size_t max_batches = 10;                   // calls of Add that are kept in memory, >= 1
     std::size_t max_bytes = std::size_t{64} << 20;  // of all these; the newest stays even if it alone is larger
     SpoolKeeper::Opener open_spool;                 // null: in memory only. Called here and in Add
+    // There is work for WorkOnDisk, after which the link may have more to send. Called on any thread, without a lock.
+    // Null: whoever has found some does it at once.
+    std::function<void()> on_disk_work;
   };
   // `instance` names the series of numbers of a process without a spool to the hub: random, a new one with each.
   // `clock` and `registry` are borrowed and must outlive this.
@@ -72,6 +77,9 @@ class Outbox {
   bool IsNewestPending() const;
   // Numbers that are lost, as far as the hub has not told that it knows; by number.
   std::vector<model::Gap> gaps() const;
+  // Writes down what the hub said, and what was found on the way: what is durable, rejected or lost, which numbers are
+  // whose. Blocks as long as the disk does.
+  void WorkOnDisk();
   // Why batches are not kept on disk although they should be; ok: they are, or should not be. A spool that was opened
   // late is not in use before the next stream.
   absl::Status SpoolTrouble() const;
@@ -80,11 +88,15 @@ class Outbox {
 
   // Sets instance, held, durable_low, durable and gaps.
   void Describe(model::Registration& registration);
-  // Batches have another instance than this stream knows: it should end, so that the next one tells.
+  // Of gaps(), what the hub is to be told.
+  std::vector<model::Gap> TellGaps();
+  // Batches have another instance than this stream knows: it should end, so that the next one tells. Not before what
+  // the hub has of them is durable, but after 30 s at most, and at once when the next batch would push one out.
   bool WantsNewStream() const;
 
-  // What the hub says of the instance before SetPeer: the last number it knows. Numbers above what was ever sent from
-  // here were given by an earlier process whose disk failed; batches that have them now get others.
+  // What the hub says of the instance before all else: the last number it knows. Numbers above what was ever sent from
+  // here were given by an earlier process whose disk failed. Batches and gaps that have them now get others, in
+  // WorkOnDisk; until then nothing is sent, and what the hub says is kept.
   void Welcomed(std::uint64_t last_seq);
   // What the hub of this stream takes; before, nothing is sent. Said again when more is known.
   void SetPeer(const Peer& peer);
@@ -113,7 +125,8 @@ class Outbox {
   // True when the hub may have lost state by that, which only a new full batch brings back. What of it is not kept any
   // more becomes a gap.
   bool Replay(const model::Replay& replay);
-  void UpstreamAcked(const model::UpstreamAck& ack);
+  // True when a batch was taken that was not known to be.
+  bool UpstreamAcked(const model::UpstreamAck& ack);
 
  private:
   // A spool that was opened, before it is used.
@@ -130,8 +143,16 @@ class Outbox {
   // Takes over what keeper_ knows. With the right to use it.
   void RefreshLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  bool HasDiskWorkLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whoever may have made work for WorkOnDisk sees to it that it is done. Without the lock.
+  void AskForDiskWork();
+  // REQUIRES: foreign_.
+  model::Gap ForgottenLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   // With the right to use keeper_:
   void OpenSpool();
+  void DoDiskWork();
+  void Renumber(const model::Gap& forgotten);
   // Puts on disk what is in memory only, as far as that works. False: it does not, or is not to.
   bool SpoolWaiting();
   // Returns how many of the pieces, the first ones, are on disk.
@@ -140,8 +161,6 @@ class Outbox {
 
   void AdoptLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AttachGapsLocked(model::Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // What is over is over on disk too, unless that is being written to: then Add sees to it.
-  void TellSpool();
   void MakeMetrics();
   void ExportMetrics();
   void LogRefusals();
@@ -151,6 +170,7 @@ class Outbox {
   const base::SteadyTime began_;
   const log::Logger log_;
   telemetry::Registry* const registry_;
+  const std::function<void()> on_disk_work_;
   struct Metrics {
     telemetry::Counter sent_live, sent_history, applied, durable, rejected, lost, spool_errors;
     telemetry::Gauge batches, bytes, oldest_age, durable_age, spooled, spool_bytes, memory_only;
@@ -171,7 +191,14 @@ class Outbox {
   bool is_described_ ABSL_GUARDED_BY(mu_) = false;                  // the hub of this stream knows the instance
   std::optional<base::SystemTime> down_from_ ABSL_GUARDED_BY(mu_);  // nobody watched since; for the next batch to tell
   std::optional<base::SystemTime> first_collected_at_ ABSL_GUARDED_BY(mu_);
-  std::vector<model::Gap> pending_gaps_ ABSL_GUARDED_BY(mu_);  // without numbers, for the next batch to tell
+  std::optional<base::SystemTime> left_at_ ABSL_GUARDED_BY(mu_);  // collection time of the last batch before them
+  // For WorkOnDisk.
+  bool confirm_due_ ABSL_GUARDED_BY(mu_) = false, save_due_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::uint64_t> unusable_ ABSL_GUARDED_BY(mu_);          // records that are no history
+  std::optional<model::SeqRange> foreign_ ABSL_GUARDED_BY(mu_);       // a hub knows up to the last, perhaps others'
+  std::optional<model::DurablePosition> heard_ ABSL_GUARDED_BY(mu_);  // from that hub, meanwhile
+  std::vector<model::SeqRange> replays_ ABSL_GUARDED_BY(mu_);         // the same
+  std::vector<model::Gap> pending_gaps_ ABSL_GUARDED_BY(mu_);         // without numbers, for the next batch to tell
   struct Disk {
     absl::Status trouble;
     std::uint64_t bytes = 0, errors = 0;

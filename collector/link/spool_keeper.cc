@@ -41,6 +41,11 @@ absl::Status SpoolKeeper::Append(std::uint64_t seq, base::SystemTime collected_a
   return status;
 }
 
+void SpoolKeeper::NoteGiven(std::uint64_t seq, base::SystemTime collected_at) {
+  // What fails is tried again with the next batch.
+  (void)spool_->NoteGiven(seq, collected_at, IsDue() || spool_->is_head_written());
+}
+
 absl::StatusOr<std::string> SpoolKeeper::Read(std::uint64_t seq) {
   absl::StatusOr<std::string> payload = spool_->Read(seq);
   if (!payload.ok() && !absl::IsNotFound(payload.status())) ++errors_;

@@ -37,6 +37,8 @@ class SpoolKeeper {
   bool IsDue() const { return trouble_.ok() || clock_.Steady() >= retry_at_; }
   // Spool::Append. An error of the disk makes trouble, success ends it.
   absl::Status Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload);
+  // Spool::NoteGiven. A disk that was not to be told is told when it is due again, and not before.
+  void NoteGiven(std::uint64_t seq, base::SystemTime collected_at);
   // Spool::Read.
   absl::StatusOr<std::string> Read(std::uint64_t seq);
 

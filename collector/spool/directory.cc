@@ -11,6 +11,10 @@
 namespace clusterpulse::spool {
 namespace {
 
+std::string PathIn(const std::string& dir, std::uint64_t segment) {
+  return fmt::format("{}/{}", dir, SegmentName(segment));
+}
+
 // Why this is no segment of the spool; empty when it is one.
 std::string WhyOther(const Segment& segment, std::uint64_t index, const std::string& instance) {
   if (!segment.header) {
@@ -28,37 +32,34 @@ absl::StatusOr<Directory> ReadDirectory(FileSystem& files, const std::string& di
   Directory out;
   out.instance = instance;
   ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(dir));
-  std::map<std::uint64_t, std::unique_ptr<File>> open;
+  std::vector<std::uint64_t> found;
   for (const std::string& name : names) {
     if (name == kLockName || name == kHeadName) continue;
     if (name == kNewSegmentName) {
       out.has_new_segment = true;
-      continue;
-    }
-    const auto index = ParseSegmentName(name);
-    if (!index) {
+    } else if (const auto index = ParseSegmentName(name)) {
+      found.push_back(*index);
+      out.highest_index = std::max(out.highest_index, *index);
+    } else {
       out.others.push_back({name, "its name is not that of a segment"});
-      continue;
-    }
-    out.highest_index = std::max(out.highest_index, *index);
-    auto file = files.Open(fmt::format("{}/{}", dir, name), FileSystem::Mode::kRead);
-    if (file.ok()) {
-      open[*index] = *std::move(file);
-    } else if (absl::IsInvalidArgument(file.status())) {
-      out.others.push_back({name, "it is no regular file"});
-    } else if (!absl::IsNotFound(file.status())) {
-      return file.status();
     }
   }
-  for (auto file = open.rbegin(); file != open.rend() && out.instance.empty(); ++file) {
-    if (const auto header = ReadSegmentHeader(*file->second)) out.instance = header->instance;
+  std::sort(found.begin(), found.end());
+  for (auto index = found.rbegin(); index != found.rend() && out.instance.empty(); ++index) {
+    const auto file = files.Open(PathIn(dir, *index), FileSystem::Mode::kRead);
+    if (!file.ok()) continue;  // told below
+    if (const auto header = ReadSegmentHeader(**file)) out.instance = header->instance;
   }
-  for (auto& [index, file] : open) {
-    auto segment = ReadSegment(*file, out.instance, verify);
+  for (const std::uint64_t index : found) {
+    const auto file = files.Open(PathIn(dir, index), FileSystem::Mode::kRead);
+    if (absl::IsInvalidArgument(file.status())) out.others.push_back({SegmentName(index), "it is no regular file"});
+    if (absl::IsInvalidArgument(file.status()) || absl::IsNotFound(file.status())) continue;
+    if (!file.ok()) return file.status();
+    auto segment = ReadSegment(**file, out.instance, verify);
     if (!segment.ok() && !absl::IsInvalidArgument(segment.status())) return segment.status();
     const std::string why = segment.ok() ? WhyOther(*segment, index, out.instance) : base::Message(segment.status());
     if (why.empty()) {
-      out.segments.emplace(index, Directory::Entry{std::move(file), *std::move(segment)});
+      out.segments.emplace(index, *std::move(segment));
     } else {
       out.others.push_back({SegmentName(index), why});
     }
@@ -66,6 +67,12 @@ absl::StatusOr<Directory> ReadDirectory(FileSystem& files, const std::string& di
   std::sort(out.others.begin(), out.others.end(),
             [](const Directory::OtherFile& a, const Directory::OtherFile& b) { return a.file < b.file; });
   return out;
+}
+
+absl::StatusOr<std::string> ReadRecordIn(FileSystem& files, const std::string& dir, std::uint64_t segment,
+                                         const std::string& instance, const Record& record) {
+  ASSIGN_OR_RETURN(const auto file, files.Open(PathIn(dir, segment), FileSystem::Mode::kRead));
+  return ReadRecord(*file, instance, record);
 }
 
 }  // namespace clusterpulse::spool

@@ -14,8 +14,9 @@
 // Port to the disk, as narrow as the spool needs it. Adapter: posix_file_system.h. Fake, with faults and loss of power:
 // testing/fake_file_system.h.
 //
-// Errors of all calls: kResourceExhausted (no space, over quota), kPermissionDenied, kNotFound (no such file),
-// kUnavailable (anything else the disk says). Calls block for as long as the disk does.
+// Errors of all calls: kResourceExhausted (no space, over quota), kPermissionDenied, kNotFound (no such file), kAborted
+// (no descriptors or memory for now, which says nothing of the disk), kUnavailable (anything else the disk says). Calls
+// block for as long as the disk does.
 namespace clusterpulse::spool {
 
 // An open file. Not thread-safe; closed by the destructor.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <iterator>
+#include <utility>
 
 #include "collector/spool/encoding.h"
 #include "common/model/seq_set.h"
@@ -110,6 +111,17 @@ bool GapList::Forget(const model::DurablePosition& position) {
   return changed;
 }
 
+void GapList::Shift(std::uint64_t after, std::uint64_t by) {
+  std::vector<model::Gap> shifted;
+  for (const model::Gap& gap : gaps_) {
+    if (gap.seqs.first <= after) shifted.push_back(Part(gap, gap.seqs.first, std::min(gap.seqs.last, after)));
+    if (gap.seqs.last <= after) continue;
+    model::Gap& above = shifted.emplace_back(Part(gap, std::max(gap.seqs.first, after + 1), gap.seqs.last));
+    above.seqs = {above.seqs.first + by, above.seqs.last + by};
+  }
+  gaps_ = std::move(shifted);
+}
+
 std::vector<model::SeqRange> GapList::Merge(std::size_t most, const std::function<bool(model::SeqRange)>& kept) {
   std::vector<model::SeqRange> given_up;
   while (gaps_.size() > most && gaps_.size() > 1) {
@@ -129,6 +141,22 @@ std::vector<model::SeqRange> GapList::Merge(std::size_t most, const std::functio
     gaps_.erase(gaps_.begin() + static_cast<std::ptrdiff_t>(at) + 1);
   }
   return given_up;
+}
+
+void JoinSameCauses(std::size_t most, std::vector<model::Gap>& gaps) {
+  while (gaps.size() > most) {
+    const auto has_partner = [&](const model::Gap& gap) {
+      return std::any_of(gaps.begin(), gaps.end(),
+                         [&gap](const model::Gap& g) { return &g != &gap && g.cause == gap.cause; });
+    };
+    const auto first = std::find_if(gaps.begin(), gaps.end(), has_partner);
+    if (first == gaps.end()) return;
+    const auto next =
+        std::find_if(std::next(first), gaps.end(), [&](const model::Gap& gap) { return gap.cause == first->cause; });
+    first->from = std::min(first->from, next->from);
+    first->to = std::max(first->to, next->to);
+    gaps.erase(next);
+  }
 }
 
 std::string GapList::Encode() const {

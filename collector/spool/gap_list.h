@@ -26,6 +26,10 @@ class GapList {
   // Forgets gaps, and their ends, as far as `position` covers them. What it covers in the middle of a gap stays in it,
   // so that what Merge joined stays one. True when anything went.
   bool Forget(const model::DurablePosition& position);
+  // Numbers above `after` are higher by `by`; a gap that holds both sides of it becomes two. REQUIRES: the highest
+  // stays
+  // <= kMostSeq.
+  void Shift(std::uint64_t after, std::uint64_t by);
   // Joins neighbours until there are at most `most`: the two oldest of one cause between which nothing is kept, then
   // any two, then the two oldest with what is between them, which is returned. `kept`: whether there is a record in
   // that range.
@@ -40,6 +44,10 @@ class GapList {
  private:
   std::vector<model::Gap> gaps_;
 };
+
+// Joins gaps without numbers until there are at most `most`: the two of one cause that come first, again and again.
+// REQUIRES: `most` is not less than there are causes.
+void JoinSameCauses(std::size_t most, std::vector<model::Gap>& gaps);
 
 // A number and when its batch was collected.
 struct SeqTime {

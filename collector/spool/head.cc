@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@ using namespace std::string_view_literals;
 
 constexpr std::string_view kMagic = "CPHEAD\0\x01"sv;
 constexpr std::size_t kSlots = 2, kSlotBytes = HeadFile::kBytes / kSlots, kFixedBytes = 80;
+constexpr std::uint64_t kMostUnconfirmed = std::numeric_limits<std::uint32_t>::max();
 static_assert(kFixedBytes + 16 * Head::kMostRanges <= kSlotBytes);
 
 struct Slot {
@@ -34,7 +36,7 @@ std::string Encode(const Slot& slot) {
   PutU64(rest, slot.head.floor);
   PutU64(rest, slot.head.durable.low);
   PutU32(rest, static_cast<std::uint32_t>(count));
-  PutU32(rest, 0);
+  PutU32(rest, static_cast<std::uint32_t>(std::min(slot.head.last_given - slot.head.confirmed, kMostUnconfirmed)));
   for (std::size_t i = 0; i < count; ++i) {
     PutU64(rest, ranges[i].first);
     PutU64(rest, ranges[i].last);
@@ -58,6 +60,9 @@ std::optional<Slot> Decode(std::string_view bytes) {
   slot.head.last_collected_at = GetTime(bytes, 48);
   slot.head.floor = GetU64(bytes, 56);
   slot.head.durable.low = GetU64(bytes, 64);
+  const std::uint64_t unconfirmed = GetU32(bytes, 76);
+  if (unconfirmed > slot.head.last_given) return std::nullopt;
+  slot.head.confirmed = slot.head.last_given - unconfirmed;
   std::uint64_t above = slot.head.durable.low;
   for (std::size_t i = 0; i < count; ++i) {
     const model::SeqRange range{GetU64(bytes, kFixedBytes + 16 * i), GetU64(bytes, kFixedBytes + 16 * i + 8)};

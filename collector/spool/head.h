@@ -26,13 +26,16 @@ struct Head {
   std::optional<base::SystemTime> last_collected_at;
   std::uint64_t floor = 0;  // what became of the numbers up to this one is not known, and not asked
   model::DurablePosition durable;
+  std::uint64_t confirmed = 0;  // numbers up to this one were never given to other batches as well (Spool::Confirm)
   bool operator==(const Head&) const = default;
 };
 
 // The file `HEAD`: two slots of 4096 bytes, of which the valid one with the higher generation counts.
 //
-//   slot = magic:8 crc:4 length:4 generation:8 instance:16 last_given:8 last_collected_at:8 floor:8 low:8 ranges:4 0:4
-//          (first:8 last:8)*
+//   slot = magic:8 crc:4 length:4 generation:8 instance:16 last_given:8 last_collected_at:8 floor:8 low:8 ranges:4
+//          unconfirmed:4 (first:8 last:8)*
+//
+// `unconfirmed` is last_given - confirmed; a file of before there was such a thing has 0 there.
 //
 // One slot is always synced, and only the other is written to. So loss of power costs what was said since the last
 // synced Write, and never all of it. Not thread-safe.

@@ -30,9 +30,7 @@ class Inspector {
     RETURN_IF_ERROR(ReadHead());
     ASSIGN_OR_RETURN(const Directory directory,
                      ReadDirectory(files_, out_.dir, out_.head ? out_.head->instance : "", Verify::kAll));
-    for (const auto& [index, entry] : directory.segments) {
-      Take(SegmentName(index), *entry.file, entry.segment, directory.instance);
-    }
+    for (const auto& [index, segment] : directory.segments) Take(index, segment, directory.instance);
     for (const Directory::OtherFile& other : directory.others) {
       out_.others.push_back({base::Printable(other.file, kMostName), other.why});
     }
@@ -58,7 +56,24 @@ class Inspector {
     return absl::OkStatus();
   }
 
-  void Take(const std::string& name, File& file, const Segment& segment, const std::string& instance) {
+  // All that was read so far has other numbers.
+  void TakeShift(std::uint64_t index, const Record& record, const std::string& instance) {
+    const auto payload = ReadRecordIn(files_, out_.dir, index, instance, record);
+    const auto shift = payload.ok() ? DecodeShift(*payload) : std::nullopt;
+    if (!shift) {
+      out_.damage.push_back(
+          {SegmentName(index), {record.offset, RecordBytes(record.length), "this is no shift of numbers"}});
+      return;
+    }
+    if (last_shift_ && shift->after <= *last_shift_) return;
+    last_shift_ = shift->after;
+    for (std::uint64_t& seq : here_) seq = seq <= kMostSeq ? shift->Of(seq) : seq;
+    if (gaps_.all().empty() || shift->Of(gaps_.all().back().seqs.last) <= kMostSeq)
+      gaps_.Shift(shift->after, shift->by);
+  }
+
+  void Take(std::uint64_t index, const Segment& segment, const std::string& instance) {
+    const std::string name = SegmentName(index);
     Inspection::SegmentFile row{.file = name,
                                 .instance = segment.header ? segment.header->instance : "",
                                 .broken = segment.broken.size(),
@@ -68,7 +83,7 @@ class Inspector {
       last_given_ = std::max(last_given_, std::min(record.seq, kMostSeq));
       if (record.kind == RecordKind::kGaps) {
         ++row.gap_lists;
-        const auto payload = ReadRecord(file, instance, record);
+        const auto payload = ReadRecordIn(files_, out_.dir, index, instance, record);
         auto list = payload.ok() ? GapList::Decode(*payload) : std::nullopt;
         if (list) {
           gaps_ = *std::move(list);  // the newest counts
@@ -82,6 +97,8 @@ class Inspector {
         row.from = row.from ? std::min(*row.from, record.time) : record.time;
         row.to = row.to ? std::max(*row.to, record.time) : record.time;
         here_.push_back(record.seq);
+      } else if (record.kind == RecordKind::kShift) {
+        TakeShift(index, record, instance);
       }
     }
     for (const Record& record : segment.broken) last_given_ = std::max(last_given_, std::min(record.seq, kMostSeq));
@@ -113,6 +130,7 @@ class Inspector {
   bool head_is_broken_ = false;
   std::vector<std::uint64_t> here_;
   GapList gaps_;
+  std::optional<std::uint64_t> last_shift_;
   model::DurablePosition durable_;
   std::uint64_t last_given_ = 0;
 };

@@ -28,6 +28,10 @@ absl::StatusCode CodeOf(int error) {
       return absl::StatusCode::kPermissionDenied;
     case ENOENT:
       return absl::StatusCode::kNotFound;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return absl::StatusCode::kAborted;
     default:
       return absl::StatusCode::kUnavailable;
   }

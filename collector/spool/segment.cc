@@ -20,6 +20,7 @@ constexpr std::string_view kMagic = "CPSPOOL\x01"sv;  // the last byte: the vers
 constexpr std::string_view kMarker = "\xC7\x9DrEc\xB1\x5E\xF3"sv;
 constexpr std::string_view kSuffix = ".seg";
 constexpr std::size_t kNameDigits = 16;
+constexpr std::uint8_t kUnconfirmed = 1;  // flag of a record
 // What is read at once: while headers are hopped over, and while a marker is looked for.
 constexpr std::size_t kHopBytes = 4096, kScanBytes = 65536;
 // A sector that cannot be read is stepped over in such steps.
@@ -63,6 +64,7 @@ std::optional<RecordHeader> DecodeRecordHeader(std::string_view instance_bytes, 
   if (GetU32(bytes, 8) != HeaderCrc(instance_bytes, offset, bytes.substr(12))) return std::nullopt;
   RecordHeader header;
   header.record.kind = static_cast<RecordKind>(bytes[12]);
+  header.record.is_confirmed = (static_cast<unsigned char>(bytes[13]) & kUnconfirmed) == 0;
   header.record.length = GetU32(bytes, 16);
   header.payload_crc = GetU32(bytes, 20);
   header.record.seq = GetU64(bytes, 24);
@@ -295,12 +297,27 @@ std::string EncodeSegmentHeader(const SegmentHeader& header) {
   return copy + copy;
 }
 
+std::string EncodeShift(const Shift& shift) {
+  std::string out;
+  PutU64(out, shift.after);
+  PutU64(out, shift.by);
+  return out;
+}
+
+std::optional<Shift> DecodeShift(std::string_view payload) {
+  if (payload.size() != 16) return std::nullopt;
+  const Shift shift{GetU64(payload, 0), GetU64(payload, 8)};
+  if (shift.after > kMostSeq || shift.by > kMostSeq) return std::nullopt;
+  return shift;
+}
+
 std::uint64_t RecordBytes(std::size_t payload) { return Padded(kRecordHeaderBytes + payload); }
 
 std::string EncodeRecord(const std::string& instance, const Record& record, std::string_view payload) {
   std::string rest;  // of the header, behind its crc
   rest.push_back(static_cast<char>(record.kind));
-  rest.append(3, '\0');
+  rest.push_back(static_cast<char>(record.is_confirmed ? 0 : kUnconfirmed));
+  rest.append(2, '\0');
   PutU32(rest, static_cast<std::uint32_t>(payload.size()));
   PutU32(rest, Crc32(payload));
   PutU64(rest, record.seq);

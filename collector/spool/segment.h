@@ -16,7 +16,8 @@
 //
 //   segment = header header record* zeros
 //   header  = magic:8 crc:4 0:4 index:8 first_seq:8 first_time:8 instance:16 0:8          64 bytes, twice
-//   record  = marker:8 crc:4 kind:1 0:3 length:4 payload_crc:4 seq:8 time:8 payload 0*    40 bytes, then the payload,
+//   record  = marker:8 crc:4 kind:1 flags:1 0:2 length:4 payload_crc:4 seq:8 time:8 payload 0*    40 bytes, then the
+//   payload,
 //                                                                                         then zeros up to 8
 //
 // What one broken bit may cost:
@@ -50,14 +51,27 @@ std::string EncodeSegmentHeader(const SegmentHeader& header);
 enum class RecordKind : std::uint8_t {
   kBatch = 1,
   kGaps = 2,  // all gaps there are (gap_list.h); the newest such record counts
+  kShift = 3  // the numbers in all records before it are others (Shift)
 };
+
+// Numbers above `after` are higher by `by`. Of later shifts `after` is higher: one of which it is not is an earlier one
+// that the disk said it had not taken, written again.
+struct Shift {
+  std::uint64_t after = 0, by = 0;
+  std::uint64_t Of(std::uint64_t seq) const { return seq > after ? seq + by : seq; }
+  bool operator==(const Shift&) const = default;
+};
+// The payload of such a record.
+std::string EncodeShift(const Shift& shift);
+std::optional<Shift> DecodeShift(std::string_view payload);
 
 struct Record {
   RecordKind kind = RecordKind::kBatch;
-  std::uint64_t seq = 0;  // of gaps: the highest number given until then
+  std::uint64_t seq = 0;  // of gaps and shifts: the highest number given by then
   base::SystemTime time{};
   std::uint64_t offset = 0;
   std::uint32_t length = 0;  // of the payload
+  bool is_confirmed = true;  // whoever wrote it knew that no other batch has the number, or one below
   bool operator==(const Record&) const = default;
 };
 // On disk.

@@ -21,8 +21,9 @@ constexpr std::uint64_t kLeastGrowth = 4096;
 constexpr std::uint64_t kLeastSegment = std::uint64_t{16} << 10, kReserve = std::uint64_t{20} << 10;
 // A segment spans at most this part of max_age, for only whole ones go.
 constexpr int kSegmentsOfMaxAge = 16;
-// A record that the disk does not give back is given up after so long.
-constexpr auto kReadPatience = std::chrono::minutes(10);
+// A record that the disk does not give back is given up after so long, in which it was asked for again and again: of a
+// pause between two tries no more than this counts.
+constexpr auto kReadPatience = std::chrono::minutes(10), kReadPause = std::chrono::minutes(1);
 
 std::uint64_t RoundUp(std::uint64_t value, std::uint64_t step) { return (value + step - 1) / step * step; }
 
@@ -112,9 +113,27 @@ bool Spool::State::IsDurable(std::uint64_t seq) const {
 // --- writing ---
 
 absl::Status Spool::State::WriteHead(bool sync) {
-  absl::Status written = head_file_->Write(head_, sync);
+  // Of numbers that the records do not have yet it must not tell; what became durable of the others, it may.
+  if (!unwritten_shifts_.empty()) {
+    model::SeqSet durable;
+    const std::uint64_t after = unwritten_shifts_.front().after;
+    if (head_.durable.low > 0) durable.AddUpTo(std::min(head_.durable.low, after));
+    for (const model::SeqRange& range : head_.durable.ranges) {
+      if (range.first <= after) durable.Add({range.first, std::min(range.last, after)});
+    }
+    head_before_.durable = durable.position();
+  }
+  absl::Status written = head_file_->Write(unwritten_shifts_.empty() ? head_ : head_before_, sync);
+  is_head_written_ = written.ok();
   if (written.ok() && sync) durable_is_synced_ = true;
   return written;
+}
+
+void Spool::State::Given(std::uint64_t seq, base::SystemTime collected_at) {
+  if (seq <= head_.last_given) return;
+  head_.last_given = seq;
+  head_.last_collected_at = collected_at;
+  if (is_confirmed_) head_.confirmed = seq;
 }
 
 absl::Status Spool::State::WriteGaps() {
@@ -144,6 +163,7 @@ void Spool::State::SaveGaps() {
 
 absl::StatusOr<Spool::State::Place> Spool::State::AppendRecord(RecordKind kind, std::uint64_t seq,
                                                                base::SystemTime time, std::string_view payload) {
+  if (kind != RecordKind::kShift) RETURN_IF_ERROR(WriteShifts());
   const std::uint64_t bytes = RecordBytes(payload.size());
   if (active_ != nullptr) {
     const bool is_full = segments_.rbegin()->second.end + bytes > options_.segment_bytes;
@@ -151,11 +171,18 @@ absl::StatusOr<Spool::State::Place> Spool::State::AppendRecord(RecordKind kind, 
     if (is_full || is_old) Seal();
   }
   if (active_ == nullptr) {
+    // A header alone says nothing of numbers that the records before it do not have yet.
+    const std::uint64_t next = (unwritten_shifts_.empty() ? seq : head_before_.last_given) + 1;
     RETURN_IF_ERROR(kind == RecordKind::kBatch ? StartSegment(seq, time, bytes)
-                                               : StartSegment(seq + 1, std::nullopt, bytes));
+                                               : StartSegment(next, std::nullopt, bytes));
   }
   const auto segment = std::prev(segments_.end());
-  const Record record{kind, seq, time, segment->second.end, static_cast<std::uint32_t>(payload.size())};
+  const Record record{kind,
+                      seq,
+                      time,
+                      segment->second.end,
+                      static_cast<std::uint32_t>(payload.size()),
+                      is_confirmed_ || kind == RecordKind::kShift};
   absl::Status status = Extend(record.offset + bytes);
   if (status.ok()) status = active_->WriteAt(record.offset, EncodeRecord(head_.instance, record, payload));
   if (status.ok()) {
@@ -253,8 +280,7 @@ absl::Status Spool::State::Append(std::uint64_t seq, base::SystemTime collected_
     status = appended.status();
     if (appended.ok()) place = *appended;
   }
-  const bool is_newest = seq > head_.last_given;
-  head_.last_given = std::max(head_.last_given, seq);
+  Given(seq, collected_at);
   if (!place) {
     // The number was given, and no record says so.
     if (const absl::Status written = WriteHead(true); !written.ok()) {
@@ -262,14 +288,26 @@ absl::Status Spool::State::Append(std::uint64_t seq, base::SystemTime collected_
     }
     return AppendError(status);
   }
-  AddSlot({seq, collected_at, place->segment, place->offset, static_cast<std::uint32_t>(payload.size())});
+  AddSlot({.seq = seq,
+           .time = collected_at,
+           .segment = place->segment,
+           .offset = place->offset,
+           .length = static_cast<std::uint32_t>(payload.size()),
+           .is_confirmed = is_confirmed_,
+           .written_as = seq});
   SegmentFile& segment = segments_[place->segment];
   segment.newest = std::max(segment.newest, collected_at);
-  if (is_newest) head_.last_collected_at = collected_at;
   // Without a sync, and whether it works or not: the record is there, and says the same.
   (void)WriteHead(false);
   FlushGaps();
   return absl::OkStatus();
+}
+
+absl::Status Spool::State::NoteGiven(std::uint64_t seq, base::SystemTime collected_at, bool write) {
+  const bool is_news = seq > head_.last_given;
+  Given(std::min(seq, kMostSeq), collected_at);
+  if (!write || (!is_news && is_head_written_)) return absl::OkStatus();
+  return AppendError(WriteHead(true));
 }
 
 absl::StatusOr<std::string> Spool::State::Read(std::uint64_t seq) {
@@ -277,7 +315,7 @@ absl::StatusOr<std::string> Spool::State::Read(std::uint64_t seq) {
   if (slot == slots_.end()) {
     return base::MakeStatus(absl::StatusCode::kNotFound, "record {} is not in the spool", seq);
   }
-  const Record record{RecordKind::kBatch, seq, slot->time, slot->offset, slot->length};
+  const Record record{RecordKind::kBatch, slot->written_as, slot->time, slot->offset, slot->length, slot->is_confirmed};
   const auto file = files_.Open(PathOf(slot->segment), FileSystem::Mode::kRead);
   auto payload = file.ok() ? ReadRecord(**file, head_.instance, record) : file.status();
   if (payload.ok()) {
@@ -285,19 +323,21 @@ absl::StatusOr<std::string> Spool::State::Read(std::uint64_t seq) {
     return payload;
   }
   const bool is_lost = absl::IsDataLoss(payload.status()) || absl::IsNotFound(payload.status());
+  if (absl::IsAborted(payload.status())) return AppendError(payload.status());
   if (!is_lost) {
-    if (unreadable_seq_ != seq) {
-      unreadable_seq_ = seq;
-      unreadable_since_ = clock_.Steady();
+    const base::SteadyTime now = clock_.Steady();
+    if (std::exchange(unreadable_seq_, seq) != seq) {
+      unreadable_at_ = now;
+      unreadable_for_ = {};
     }
-    if (clock_.Steady() - unreadable_since_ < kReadPatience) return AppendError(payload.status());
+    unreadable_for_ += std::min<base::SteadyTime::duration>(now - std::exchange(unreadable_at_, now), kReadPause);
+    if (unreadable_for_ < kReadPatience) return AppendError(payload.status());
   }
   log_.Warn("a record of the spool is lost", {{"file", PathOf(slot->segment)},
                                               {"offset", slot->offset},
                                               {"seq", seq},
                                               {"error", log::ToText(payload.status())}});
   Lose(*slot, model::GapCause::kCollectorLost);
-  SaveGaps();
   return base::MakeStatus(absl::StatusCode::kDataLoss, "{}", base::Message(payload.status()));
 }
 
@@ -311,6 +351,10 @@ void Spool::State::SetDurable(const model::DurablePosition& position) {
   if (!is_news) return;
   head_.durable = durable.position();
   durable_is_synced_ = false;
+  // Those within a gap go first: it stands for them.
+  if (head_.durable.ranges.size() > Head::kMostRanges) {
+    std::erase_if(head_.durable.ranges, [this](const model::SeqRange& range) { return gaps_.Contains(range.first); });
+  }
   if (head_.durable.ranges.size() > Head::kMostRanges) head_.durable.ranges.resize(Head::kMostRanges);
   if (head_.durable.low > 0) DropSlots({1, head_.durable.low});
   for (const model::SeqRange& range : head_.durable.ranges) DropSlots(range);
@@ -319,10 +363,49 @@ void Spool::State::SetDurable(const model::DurablePosition& position) {
   CollectGarbage();
 }
 
-void Spool::State::GiveUp(std::uint64_t seq, model::GapCause cause) {
-  const auto slot = Find(seq);
-  if (slot == slots_.end()) return;
-  Lose(*slot, cause);
+void Spool::State::Confirm() {
+  if (is_confirmed_) return;
+  is_confirmed_ = true;
+  head_.confirmed = head_.last_given;
+  (void)WriteHead(true);  // what is written from now on says it too; else a hub is asked once more
+}
+
+void Spool::State::Renumber(const model::Gap& forgotten) {
+  const Shift shift{forgotten.seqs.first - 1, forgotten.seqs.last - forgotten.seqs.first + 1};
+  const std::uint64_t last = shift.Of(std::max(head_.last_given, shift.after));
+  if (forgotten.seqs.first == 0 || last > kMostSeq) return;
+  if (unwritten_shifts_.empty()) head_before_ = head_;
+  unwritten_shifts_.push_back(shift);
+  for (Slot& slot : slots_) slot.seq = shift.Of(slot.seq);
+  gaps_.Shift(shift.after, shift.by);
+  head_.last_given = std::max(last, forgotten.seqs.last);
+  gaps_changed_ = true;
+  AddGap(forgotten);
+  if (const absl::Status written = WriteShifts(); !written.ok()) {
+    log_.Debug("the spool cannot take down that numbers are others", {{"error", log::ToText(written)}});
+    return;
+  }
+  (void)WriteHead(false);  // the record says the same
+  SaveGaps();
+}
+
+absl::Status Spool::State::WriteShifts() {
+  while (!unwritten_shifts_.empty()) {
+    const auto place =
+        AppendRecord(RecordKind::kShift, head_.last_given, clock_.Now(), EncodeShift(unwritten_shifts_.front()));
+    if (!place.ok()) return place.status();
+    shifts_in_.insert(place->segment);
+    // HEAD tells of these numbers when all that has them is written.
+    unwritten_shifts_.erase(unwritten_shifts_.begin());
+  }
+  return absl::OkStatus();
+}
+
+void Spool::State::GiveUp(const std::vector<GivenUp>& records) {
+  for (const GivenUp& record : records) {
+    const auto slot = Find(record.seq);
+    if (slot != slots_.end()) Lose(Slot(*slot), record.cause);
+  }
   SaveGaps();
   CollectGarbage();
 }
@@ -353,7 +436,7 @@ void Spool::State::NoteGap(const model::Gap& gap) {
     if (next > rest.seqs.last) break;
   }
   const bool is_given = rest.seqs.last > head_.last_given;
-  head_.last_given = std::max(head_.last_given, rest.seqs.last);
+  Given(rest.seqs.last, gap.to);
   SaveGaps();
   if (is_given && gaps_changed_) (void)WriteHead(true);  // at least the numbers, on a disk that is full
 }
@@ -421,6 +504,7 @@ absl::Status Spool::State::RemoveSegment(Segments::iterator segment) {
   if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
   base::FailPoint("spool.deleted");
   if (gaps_in_ == index) gaps_in_ = std::nullopt;
+  shifts_in_.erase(index);
   bytes_ -= segment->second.size;
   segments_.erase(index);
   FlushGaps();  // there is room now
@@ -432,6 +516,7 @@ void Spool::State::CollectGarbage() {
     const auto here = segment++;
     if (here->second.kept > 0) continue;
     const bool holds_gaps = gaps_in_ == here->first && !gaps_.all().empty();
+    if (shifts_in_.contains(here->first) && here != segments_.begin()) continue;  // what is before it needs it
     if (segment == segments_.end() && (active_ != nullptr || holds_gaps)) continue;
     if (const absl::Status removed = RemoveSegment(here); !removed.ok()) {
       log_.Debug("a segment of the spool cannot be removed", {{"error", log::ToText(removed)}});
@@ -474,6 +559,8 @@ Spool::~Spool() = default;
 const std::string& Spool::instance() const { return state_->instance(); }
 std::uint64_t Spool::next_seq() const { return state_->next_seq(); }
 std::vector<Spool::Entry> Spool::entries() const { return state_->entries(); }
+std::uint64_t Spool::confirmed() const { return state_->confirmed(); }
+bool Spool::is_confirmed() const { return state_->is_confirmed(); }
 const model::DurablePosition& Spool::durable() const { return state_->durable(); }
 const std::vector<model::Gap>& Spool::gaps() const { return state_->gaps(); }
 std::optional<base::SystemTime> Spool::last_collected_at() const { return state_->last_collected_at(); }
@@ -482,10 +569,17 @@ std::uint64_t Spool::bytes() const { return state_->bytes(); }
 absl::Status Spool::Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload) {
   return state_->Append(seq, collected_at, payload);
 }
+absl::Status Spool::NoteGiven(std::uint64_t seq, base::SystemTime collected_at, bool write) {
+  return state_->NoteGiven(seq, collected_at, write);
+}
+bool Spool::is_head_written() const { return state_->is_head_written(); }
 absl::StatusOr<std::string> Spool::Read(std::uint64_t seq) { return state_->Read(seq); }
 void Spool::SetDurable(const model::DurablePosition& position) { state_->SetDurable(position); }
-void Spool::GiveUp(std::uint64_t seq, model::GapCause cause) { state_->GiveUp(seq, cause); }
+void Spool::Confirm() { state_->Confirm(); }
+void Spool::Renumber(const model::Gap& forgotten) { state_->Renumber(forgotten); }
+void Spool::GiveUp(const std::vector<GivenUp>& records) { state_->GiveUp(records); }
 void Spool::NoteGap(const model::Gap& gap) { state_->NoteGap(gap); }
+void Spool::Flush() { state_->Flush(); }
 void Spool::Expire() { state_->Expire(); }
 
 }  // namespace clusterpulse::spool

@@ -31,7 +31,7 @@ namespace clusterpulse::spool {
 // the two oldest neighbours of one cause become one.
 class Spool {
  public:
-  static constexpr std::size_t kMostGaps = 256;
+  static constexpr std::size_t kMostGaps = 240;  // HEAD has room for what is durable between them
 
   struct Options {
     std::string dir;                                     // created, 0700, when missing
@@ -60,13 +60,17 @@ class Spool {
   const std::string& instance() const;
   // The number the next record gets at least: above everything ever given in this instance.
   std::uint64_t next_seq() const;
+  // Numbers up to this one are known to be those of the batches here, and of no others (Confirm).
+  std::uint64_t confirmed() const;
+  // So are all that this process gives.
+  bool is_confirmed() const;
   // What is kept and not durable, by seq.
   std::vector<Entry> entries() const;
   // What was said by SetDurable, also by an earlier process, as far as it is remembered.
   const model::DurablePosition& durable() const;
   // Numbers that are lost and not known to be durable, by seq.
   const std::vector<model::Gap>& gaps() const;
-  // Collection time of the newest record ever appended, as far as it is remembered.
+  // Collection time of the newest batch that got a number, as far as it is remembered.
   std::optional<base::SystemTime> last_collected_at() const;
   std::uint64_t bytes() const;  // of all files
 
@@ -77,16 +81,37 @@ class Spool {
   // required). The spool stays usable: the next Append begins a new segment, so that no record stands behind half of
   // another. The number is remembered as given; only if HEAD cannot be written either, this process alone knows it.
   absl::Status Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload);
-  // The payload. kNotFound: not kept. kDataLoss: the disk broke it; it is a gap then.
+  // Numbers up to `seq`, of which the highest was collected then, were given to batches that are not here; HEAD says
+  // so, synced. Without `write` only the next time it is written.
+  absl::Status NoteGiven(std::uint64_t seq, base::SystemTime collected_at, bool write = true);
+  // HEAD could be written when that was tried last.
+  bool is_head_written() const;
+  // The payload. kNotFound: not kept. kDataLoss: the disk broke it; it is a gap then. Writes nothing.
   absl::StatusOr<std::string> Read(std::uint64_t seq);
   // Everything in `position` is over: gaps and records it covers are forgotten, segments that hold nothing else are
   // deleted. Remembered without a sync: a lost word costs that the hub says it again.
   void SetDurable(const model::DurablePosition& position);
-  // Gives a record up, as a gap of that cause. Nothing when it is not kept.
-  void GiveUp(std::uint64_t seq, model::GapCause cause);
+  // Whoever uses the spool has learnt from a hub which numbers were ever given, or a disk that failed may have
+  // forgotten some: from now on no number, given or to be given, is another batch's too. (So it is of a new spool from
+  // the start.)
+  void Confirm();
+  // The opposite: the numbers of `forgotten` were given to other batches, and forgotten. What has a number above its
+  // first, or that one, gets one above its last, in the same order; `forgotten` is a gap from then on. Written by one
+  // small record; until the disk takes that, nothing else is written. REQUIRES: its first is above confirmed() and all
+  // that is durable, its last not below any number given.
+  void Renumber(const model::Gap& forgotten);
+  // Gives records up, as gaps of these causes; those that are not kept are passed over.
+  struct GivenUp {
+    std::uint64_t seq = 0;
+    model::GapCause cause = model::GapCause::kCollectorLost;
+  };
+  void GiveUp(const std::vector<GivenUp>& records);
+  void GiveUp(std::uint64_t seq, model::GapCause cause) { GiveUp({{seq, cause}}); }
   // Notes numbers that were given and never appended (a disk that failed) as lost. The record of it is synced if the
   // disk allows.
   void NoteGap(const model::Gap& gap);
+  // Writes down what Read found to be lost.
+  void Flush();
   // Enforces max_age; Append does too.
   void Expire();
 

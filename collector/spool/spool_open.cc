@@ -27,11 +27,12 @@ absl::Status Spool::State::Load() {
     RETURN_IF_ERROR(newest->Sync());
   }
   bytes_ = HeadFile::kBytes;
-  for (const auto& [index, entry] : directory.segments) {
-    segments_[index] = {.size = entry.segment.size, .end = entry.segment.end};
-    bytes_ += entry.segment.size;
+  for (const auto& [index, segment] : directory.segments) {
+    segments_[index] = {.size = segment.size, .end = segment.end};
+    bytes_ += segment.size;
   }
-  TakeGaps(directory);
+  RETURN_IF_ERROR(TakeShifts(directory));
+  RETURN_IF_ERROR(TakeGaps(directory));
   RecallLastGiven(directory);
   TakeRecords(directory);
   if (is_new) head_.floor = Floor(directory);
@@ -51,11 +52,11 @@ absl::StatusOr<Directory> Spool::State::ReadSegments() {
     log_.Warn("a file in the spool is no segment and left alone",
               {{"file", base::Printable(PathOf(other.file), 512)}, {"error", other.why}});
   }
-  for (const auto& [index, entry] : directory.segments) {
-    if (entry.segment.damage.empty()) continue;
-    const Damage& first = entry.segment.damage.front();
+  for (const auto& [index, segment] : directory.segments) {
+    if (segment.damage.empty()) continue;
+    const Damage& first = segment.damage.front();
     log_.Warn("a segment of the spool is damaged", {{"file", PathOf(index)},
-                                                    {"places", static_cast<std::uint64_t>(entry.segment.damage.size())},
+                                                    {"places", static_cast<std::uint64_t>(segment.damage.size())},
                                                     {"offset", first.offset},
                                                     {"error", first.what}});
   }
@@ -68,26 +69,62 @@ absl::StatusOr<Directory> Spool::State::ReadSegments() {
     PutU64(bytes, random_.Next());
     PutU64(bytes, random_.Next());
     head_.instance = InstanceText(bytes);
+    is_confirmed_ = true;
   }
   return directory;
 }
 
-void Spool::State::TakeGaps(const Directory& directory) {
+absl::Status Spool::State::TakeShifts(const Directory& directory) {
+  for (const auto& [index, segment] : directory.segments) {
+    for (const Record& record : segment.records) {
+      if (record.kind != RecordKind::kShift) continue;
+      const auto payload = ReadRecordIn(files_, options_.dir, index, head_.instance, record);
+      if (!payload.ok() && !absl::IsDataLoss(payload.status())) return payload.status();
+      const auto shift = payload.ok() ? DecodeShift(*payload) : std::nullopt;
+      if (shift && !shifts_.empty() && shift->after <= shifts_.back().shift.after) continue;
+      if (shift) {
+        shifts_.push_back({index, record.offset, *shift});
+        shifts_in_.insert(index);
+      } else {
+        log_.Warn("a shift of numbers in the spool is damaged", {{"file", PathOf(index)}, {"offset", record.offset}});
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::uint64_t Spool::State::Today(std::uint64_t seq, std::uint64_t segment, std::uint64_t offset) const {
+  for (const ShiftAt& at : shifts_) {
+    const bool is_later = std::pair(at.segment, at.offset) > std::pair(segment, offset);
+    if (is_later && seq <= kMostSeq) seq = at.shift.Of(seq);
+  }
+  return seq;
+}
+
+absl::Status Spool::State::TakeGaps(const Directory& directory) {
   for (auto at = directory.segments.rbegin(); at != directory.segments.rend(); ++at) {
-    const auto& [index, entry] = *at;
-    for (auto record = entry.segment.records.rbegin(); record != entry.segment.records.rend(); ++record) {
+    const auto& [index, segment] = *at;
+    for (auto record = segment.records.rbegin(); record != segment.records.rend(); ++record) {
       if (record->kind != RecordKind::kGaps) continue;
-      const auto payload = ReadRecord(*entry.file, head_.instance, *record);
+      const auto payload = ReadRecordIn(files_, options_.dir, index, head_.instance, *record);
+      if (!payload.ok() && !absl::IsDataLoss(payload.status())) return payload.status();
       auto list = payload.ok() ? GapList::Decode(*payload) : std::nullopt;
       if (list) {
         gaps_ = *std::move(list);
         gaps_in_ = index;
-        return;
+        for (const ShiftAt& at : shifts_) {
+          if (std::pair(at.segment, at.offset) < std::pair(index, record->offset)) continue;
+          if (!gaps_.all().empty() && at.shift.Of(gaps_.all().back().seqs.last) > kMostSeq) continue;
+          gaps_.Shift(at.shift.after, at.shift.by);
+          gaps_changed_ = true;
+        }
+        return absl::OkStatus();
       }
       // An older list will do: the numbers that are missing in it are found missing.
       log_.Warn("a list of gaps in the spool is damaged", {{"file", PathOf(index)}, {"offset", record->offset}});
     }
   }
+  return absl::OkStatus();
 }
 
 void Spool::State::RecallLastGiven(const Directory& directory) {
@@ -95,31 +132,38 @@ void Spool::State::RecallLastGiven(const Directory& directory) {
   const auto given = [&highest](std::uint64_t seq) {
     if (seq <= kMostSeq) highest = std::max(highest, seq);
   };
-  for (const auto& [index, entry] : directory.segments) {
-    const Segment& segment = entry.segment;
+  for (const auto& [index, segment] : directory.segments) {
     if (segment.header && segment.header->first_seq > 0) given(segment.header->first_seq - 1);
-    for (const Record& record : segment.records) given(record.seq);
-    for (const Record& record : segment.broken) given(record.seq);
+    for (const Record& record : segment.records) given(Today(record.seq, index, record.offset));
+    for (const Record& record : segment.broken) given(Today(record.seq, index, record.offset));
   }
   if (!gaps_.all().empty()) given(gaps_.all().back().seqs.last);
   given(head_.floor);
   given(head_.durable.ranges.empty() ? head_.durable.low : head_.durable.ranges.back().last);
   // The newest record is there in part, and HEAD, which would tell its number, is lost: it is the next one. (With HEAD
   // it was not appended to its end, so its number went nowhere.)
-  if (!head_file_->found() && !directory.segments.empty() && directory.segments.rbegin()->second.segment.has_tail) {
+  if (!head_file_->found() && !directory.segments.empty() && directory.segments.rbegin()->second.has_tail) {
     ++highest;
   }
   head_.last_given = std::max(head_.last_given, highest);
+  for (const auto& [index, segment] : directory.segments) {
+    for (const Record& record : segment.records) {
+      const std::uint64_t seq = Today(record.seq, index, record.offset);
+      if (record.is_confirmed && seq <= kMostSeq) head_.confirmed = std::max(head_.confirmed, seq);
+    }
+  }
+  head_.confirmed = std::min(head_.confirmed, head_.last_given);
 }
 
 void Spool::State::TakeRecords(const Directory& directory) {
   std::vector<Slot> slots;
-  for (const auto& [index, entry] : directory.segments) {
+  for (const auto& [index, segment] : directory.segments) {
     SegmentFile& file = segments_[index];
-    for (const Record& record : entry.segment.records) {
-      if (record.kind != RecordKind::kBatch || record.seq == 0 || record.seq > kMostSeq) continue;
+    for (const Record& record : segment.records) {
+      const std::uint64_t seq = Today(record.seq, index, record.offset);
+      if (record.kind != RecordKind::kBatch || seq == 0 || seq > kMostSeq) continue;
       file.newest = std::max(file.newest, record.time);
-      slots.push_back({record.seq, record.time, index, record.offset, record.length});
+      slots.push_back({seq, record.time, index, record.offset, record.length, record.is_confirmed, record.seq});
     }
   }
   // Of a number that is there twice, as after an append that failed and was tried again, the latter.
@@ -137,10 +181,10 @@ void Spool::State::TakeRecords(const Directory& directory) {
 std::uint64_t Spool::State::Floor(const Directory& directory) const {
   // What was deleted before is not lost, as far as anyone knows.
   std::uint64_t first = head_.last_given + 1;
-  for (const auto& [index, entry] : directory.segments) {
-    if (entry.segment.header) first = std::min(first, entry.segment.header->first_seq);
-    for (const Record& record : entry.segment.records) {
-      if (record.kind == RecordKind::kBatch) first = std::min(first, record.seq);
+  for (const auto& [index, segment] : directory.segments) {
+    if (segment.header) first = std::min(first, segment.header->first_seq);
+    for (const Record& record : segment.records) {
+      if (record.kind == RecordKind::kBatch) first = std::min(first, Today(record.seq, index, record.offset));
     }
   }
   return first > 0 ? first - 1 : 0;
@@ -148,11 +192,11 @@ std::uint64_t Spool::State::Floor(const Directory& directory) const {
 
 void Spool::State::FindLost(const Directory& directory) {
   std::vector<SeqTime> times;  // of batches that are known to have been there
-  for (const auto& [index, entry] : directory.segments) {
-    const auto& header = entry.segment.header;
-    if (header && header->first_time) times.push_back({header->first_seq, *header->first_time});
-    for (const Record& record : entry.segment.broken) {
-      if (record.kind == RecordKind::kBatch) times.push_back({record.seq, record.time});
+  for (const auto& [index, segment] : directory.segments) {
+    const auto& header = segment.header;
+    if (header && header->first_time) times.push_back({Today(header->first_seq, index, 0), *header->first_time});
+    for (const Record& record : segment.broken) {
+      if (record.kind == RecordKind::kBatch) times.push_back({Today(record.seq, index, record.offset), record.time});
     }
   }
   gaps_changed_ |= gaps_.Forget(head_.durable);
@@ -201,8 +245,7 @@ void Spool::State::FindLost(const Directory& directory) {
 }
 
 void Spool::State::TrimSegments(const Directory& directory) {
-  for (const auto& [index, entry] : directory.segments) {
-    const Segment& segment = entry.segment;
+  for (const auto& [index, segment] : directory.segments) {
     if (segment.end >= segment.size || !segment.damage.empty()) continue;
     const auto file = files_.Open(PathOf(index), FileSystem::Mode::kWrite);
     if (!file.ok() || !(*file)->Resize(segment.end).ok()) continue;  // it only saves space

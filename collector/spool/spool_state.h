@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,14 +35,21 @@ class Spool::State {
   absl::Status Load();
 
   absl::Status Append(std::uint64_t seq, base::SystemTime collected_at, std::string_view payload);
+  absl::Status NoteGiven(std::uint64_t seq, base::SystemTime collected_at, bool write);
+  bool is_head_written() const { return is_head_written_; }
   absl::StatusOr<std::string> Read(std::uint64_t seq);
   void SetDurable(const model::DurablePosition& position);
-  void GiveUp(std::uint64_t seq, model::GapCause cause);
+  void Confirm();
+  void Renumber(const model::Gap& forgotten);
+  void GiveUp(const std::vector<GivenUp>& records);
   void NoteGap(const model::Gap& gap);
+  void Flush() { SaveGaps(); }
   void Expire();
 
   const std::string& instance() const { return head_.instance; }
   std::uint64_t next_seq() const { return head_.last_given + 1; }
+  std::uint64_t confirmed() const { return head_.confirmed; }
+  bool is_confirmed() const { return is_confirmed_; }
   const model::DurablePosition& durable() const { return head_.durable; }
   const std::vector<model::Gap>& gaps() const { return gaps_.all(); }
   std::optional<base::SystemTime> last_collected_at() const { return head_.last_collected_at; }
@@ -55,6 +63,8 @@ class Spool::State {
     base::SystemTime time{};
     std::uint64_t segment = 0, offset = 0;
     std::uint32_t length = 0;
+    bool is_confirmed = true;
+    std::uint64_t written_as = 0;  // its number in the file; seq unless it was shifted
   };
   struct SegmentFile {
     std::uint64_t size = 0;                             // of the file
@@ -69,7 +79,10 @@ class Spool::State {
 
   // Steps of Load: spool_open.cc.
   absl::StatusOr<Directory> ReadSegments();
-  void TakeGaps(const Directory& directory);
+  absl::Status TakeShifts(const Directory& directory);
+  // The number today of what stands there with that number.
+  std::uint64_t Today(std::uint64_t seq, std::uint64_t segment, std::uint64_t offset) const;
+  absl::Status TakeGaps(const Directory& directory);
   void RecallLastGiven(const Directory& directory);
   void TakeRecords(const Directory& directory);
   // From where on numbers are asked for when HEAD does not tell.
@@ -90,6 +103,10 @@ class Spool::State {
   bool IsDurable(std::uint64_t seq) const;
 
   absl::Status WriteHead(bool sync);
+  // Writes the shifts that are not on disk.
+  absl::Status WriteShifts();
+  // A batch that was collected then got that number.
+  void Given(std::uint64_t seq, base::SystemTime collected_at);
   // The gaps as they are, into the newest segment.
   absl::Status WriteGaps();
   // The same if they are not written yet; a failure is tried again with the next call.
@@ -126,11 +143,23 @@ class Spool::State {
   const log::Logger log_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<HeadFile> head_file_;
+  // Those on disk, as Load found them; nobody reads them later.
+  struct ShiftAt {
+    std::uint64_t segment = 0, offset = 0;
+    Shift shift;
+  };
+  std::vector<ShiftAt> shifts_;
   bool is_loaded_ = false;
   bool durable_is_synced_ = false;  // HEAD's, as it is on the disk
+  bool is_head_written_ = true;
 
   Head head_;
-  std::deque<Slot> slots_;  // by seq
+  bool is_confirmed_ = false;
+  // What numbers here were shifted by and those on disk not yet, and HEAD as it was before that.
+  std::vector<Shift> unwritten_shifts_;
+  Head head_before_;
+  std::set<std::uint64_t> shifts_in_;  // segments with shifts
+  std::deque<Slot> slots_;             // by seq
   GapList gaps_;
   bool gaps_changed_ = false;             // and not written
   std::optional<std::uint64_t> gaps_in_;  // the segment with the newest record of gaps
@@ -142,9 +171,10 @@ class Spool::State {
   std::unique_ptr<File> active_;
   base::SteadyTime active_since_{};
 
-  // The record that the disk does not give back, and since when.
+  // The record that the disk does not give back, when it was tried last, and for how long by now.
   std::uint64_t unreadable_seq_ = 0;
-  base::SteadyTime unreadable_since_{};
+  base::SteadyTime unreadable_at_{};
+  base::SteadyTime::duration unreadable_for_{};
 };
 
 }  // namespace clusterpulse::spool

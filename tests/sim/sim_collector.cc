@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kStopLimit{7};
+constexpr Duration kDiskWait = milliseconds(2);  // until what is to be written is
 constexpr std::string_view kToken = "s3cret";
 constexpr std::string_view kNode = "n1", kSpoolDir = "/spool";
 
@@ -52,7 +53,9 @@ struct SimCollector::Process final : link::HubTransport::Events {
   }
   link::Outbox::Options MakeOutboxOptions() {
     link::Outbox::Options options{.max_batches = collector.options_.max_batches};
-    if (collector.options_.has_spool) options.open_spool = [this] { return OpenSpool(); };
+    if (!collector.options_.has_spool) return options;
+    options.open_spool = [this] { return OpenSpool(); };
+    options.on_disk_work = [this] { WakeDisk(); };
     return options;
   }
   absl::StatusOr<std::unique_ptr<spool::Spool>> OpenSpool() {
@@ -216,7 +219,16 @@ struct SimCollector::Process final : link::HubTransport::Events {
     });
   }
   void WakeEnd() {
-    Wake(world.now(), [](Process& process, base::SteadyTime) { process.collector.Kill(false); });
+    Wake(world.now(), [](Process& process, base::SteadyTime) { process.collector.End(); });
+  }
+  // As SpoolThread.
+  void WakeDisk() {
+    if (std::exchange(is_disk_woken, true)) return;
+    Wake(world.now() + world.Delay(kDiskWait), [](Process& process, base::SteadyTime) {
+      process.is_disk_woken = false;
+      process.outbox.WorkOnDisk();
+      process.StepLink();
+    });
   }
   template <typename F>
   void Wake(base::SteadyTime at, F action) {
@@ -231,6 +243,7 @@ struct SimCollector::Process final : link::HubTransport::Events {
   const std::uint64_t id;
   std::string instance;         // that numbers its batches now
   std::string opened_instance;  // of a spool that was opened, before it does
+  bool is_disk_woken = false;
   link::Outbox outbox;
   collector::Batcher batcher;
   CollectorTransport transport;
@@ -269,12 +282,25 @@ void SimCollector::Kill(bool silent) {
   if (fault_.empty()) fault_ = process_->transport.fault();
   process_->transport.Die(silent);
   log_.AddEnd(cluster_);
-  process_.reset();
+  // What it would do at its end comes to nothing.
   if (silent) {
     disk_.LosePower();
   } else {
     disk_.Restart();
   }
+  process_.reset();
+}
+
+void SimCollector::End() {
+  if (process_ == nullptr) return;
+  world_.Log("collector {} ends", index_);
+  if (fault_.empty()) fault_ = process_->transport.fault();
+  process_->transport.Die(false);
+  const bool is_stopped = disk_.is_stopped();
+  if (is_stopped) disk_.Restart();
+  process_.reset();
+  if (!is_stopped) disk_.Restart();
+  log_.AddEnd(cluster_);
 }
 
 void SimCollector::KillInChange(std::uint64_t changes) {

@@ -41,6 +41,8 @@ class SimCollector {
   void Kill(bool silent);
   // Within the n-th change of its disk from now.
   void KillInChange(std::uint64_t changes);
+  // As a process that returns from main, or whose disk was stopped.
+  void End();
   // SIGTERM: gone once the link has ended, at the latest after seven seconds.
   void Stop();
   bool is_up() const { return process_ != nullptr; }

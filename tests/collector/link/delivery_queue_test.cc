@@ -569,7 +569,8 @@ TEST_CASE("an upstream hub gets the newest batch only, whole and as current") {
   CHECK(rig.queue.stats().batches == 0);
   CHECK(rig.queue.stats().durable == 2);
   CHECK(rig.Lost() == Seqs{1, 2});  // history that such a hub does not take
-  CHECK(rig.queue.stats().durable_low == 4);
+  CHECK(rig.queue.gaps().front().cause == model::GapCause::kLinkDown);
+  CHECK(rig.queue.durable() == model::DurablePosition{0, {{3, 4}}});
   rig.queue.UpstreamAcked({.batch_id = "big"});
   CHECK(rig.queue.stats().applied == 2);
 }
@@ -621,8 +622,9 @@ TEST_CASE("a batch of which an upstream hub takes a part is over once it decided
       CHECK(rig.queue.stats().batches == 2);
       rig.queue.UpstreamAcked({.batch_id = "both", .success = c.second_ok});
       CHECK(rig.queue.stats().batches == 0);
-      CHECK(rig.queue.stats().durable_low == 2);
       CHECK(rig.Lost() == c.lost);
+      const model::SeqSet durable(rig.queue.durable());
+      for (std::uint64_t seq = 1; seq <= 2; ++seq) CHECK(durable.Contains(seq) == (c.lost != Seqs{seq}));
     }
   }
   SECTION("one piece is too large for it") {
@@ -634,7 +636,8 @@ TEST_CASE("a batch of which an upstream hub takes a part is over once it decided
     CHECK(rig.Send() == Sent{"2"});
     rig.queue.UpstreamAcked({.batch_id = "both"});
     CHECK(rig.queue.stats().batches == 0);
-    CHECK(rig.queue.stats().durable_low == 2);
+    CHECK(rig.queue.durable() == model::DurablePosition{0, {{2, 2}}});
+    CHECK(rig.Lost() == Seqs{1});
   }
 }
 

@@ -519,9 +519,17 @@ TEST_CASE("an upstream hub that ends streams is left alone for up to five minute
   CHECK(RoundedWait(rig) == 300s);
   rig.ConnectUpstream();
   rig.Take();
-  rig.Say(model::UpstreamAck{.batch_id = "b13", .success = false});
-  rig.Close(absl::OkStatus());
-  CHECK(RoundedWait(rig) == 1s);
+  SECTION("what it refuses, and what it takes that nobody sent, is no progress") {
+    rig.Say(model::UpstreamAck{.batch_id = "b13", .success = false});
+    rig.Say(model::UpstreamAck{.batch_id = "unknown"});
+    rig.Close(absl::OkStatus());
+    CHECK(RoundedWait(rig) == 300s);
+  }
+  SECTION("what it takes is") {
+    rig.Say(model::UpstreamAck{.batch_id = "b13"});
+    rig.Close(absl::OkStatus());
+    CHECK(RoundedWait(rig) == 1s);
+  }
   CHECK(rig.machine.status().last_error.message() == "the hub ended the stream");
 }
 

@@ -336,6 +336,36 @@ TEST_CASE("a disk that fails is tried again, and not with each batch") {
   CHECK(tries > first);
 }
 
+TEST_CASE("a full disk remembers the numbers of batches that it has no room for, and when they were made") {
+  SpoolRig rig;
+  rig.Start();
+  rig.AddNodes();
+  rig.FillDisk();
+  rig.AddNodes();
+  // What follows at once does not try again, and is numbered all the same.
+  CHECK(rig.outbox->SpoolTrouble().code() == absl::StatusCode::kResourceExhausted);
+  for (int i = 0; i < 3; ++i) {
+    rig.outbox->Add(NodeBatch("at the same time"), false);
+    rig.clock.AdvanceBy(100ms);
+  }
+  const std::uint64_t last = rig.outbox->stats().last_seq;
+  SECTION("the next process gives others") {
+    rig.Kill();
+    rig.RepairDisk();
+    rig.Start();
+    CHECK(rig.AddNodes() == last + 1);
+  }
+  SECTION("and does not say that nobody watched") {
+    for (int i = 0; i < 10; ++i) rig.AddNodes();
+    rig.Kill();
+    rig.RepairDisk();
+    rig.Start();
+    rig.AddNodes(true);
+    rig.Connect();
+    for (const model::Batch& batch : rig.Drain()) CHECK(batch.gaps.empty());
+  }
+}
+
 TEST_CASE("numbers that the disk forgot are not given twice") {
   SpoolRig rig;
   rig.Start();
@@ -344,8 +374,7 @@ TEST_CASE("numbers that the disk forgot are not given twice") {
   rig.AddNodes();
   rig.Drain();
   // Nothing can be written, not even that numbers were given.
-  std::map<std::string, std::string> before;
-  for (const std::string& path : rig.Files()) before[path] = rig.files.Content(path);
+  const auto before = rig.Contents();
   rig.BreakDisk(absl::UnavailableError("EIO"));
   for (int i = 0; i < 3; ++i) {
     rig.AddNodes();
@@ -353,9 +382,7 @@ TEST_CASE("numbers that the disk forgot are not given twice") {
   }
   rig.Kill();
   rig.RepairDisk();
-  for (const std::string& path : rig.Files()) {
-    before.count(path) > 0 ? rig.files.SetContent(path, before[path]) : (void)rig.files.Remove(path);
-  }
+  rig.Revert(before);
   rig.Start();
   // The new process does not know yet.
   rig.AddNodes(true);
@@ -382,6 +409,203 @@ TEST_CASE("numbers that the disk forgot are not given twice") {
   CHECK(rig.AddNodes() == 8);
   rig.Connect({7, {}}, 7);
   CHECK(rig.Send() == Sent{"8"});
+}
+
+TEST_CASE("numbers that the disk forgot and a process that met no hub gave again are not taken for sent") {
+  SpoolRig rig;
+  rig.Start();
+  rig.Connect();
+  rig.AddNodes();
+  rig.AddNodes();
+  rig.Drain();
+  rig.outbox->Durable({2, {}});
+  // From memory alone: 3 to 5.
+  const auto before = rig.Contents();
+  rig.BreakDisk(absl::UnavailableError("EIO"));
+  for (int i = 0; i < 3; ++i) rig.AddNodes();
+  rig.Drain();
+  rig.Kill();
+  rig.RepairDisk();
+  rig.Revert(before);
+  // The next one gives 3 and 4 again, to batches on disk, and loses 5.
+  rig.Start();
+  CHECK(rig.AddNodes() == 3);
+  CHECK(rig.AddNodes() == 4);
+  rig.FillDisk();
+  CHECK(rig.AddNodes() == 5);
+  const bool loses_power = GENERATE(false, true);
+  if (loses_power) {
+    rig.files.LosePower();
+    rig.outbox.reset();
+  } else {
+    rig.Kill();
+  }
+  rig.RepairDisk();
+  rig.clock.AdvanceBy(5s);
+  rig.Start();
+  CHECK(rig.AddNodes() == 6);
+  const std::string lost = rig.Gaps();
+  CHECK(lost == "5-5 collector_lost");
+  SECTION("a hub that has the forgotten ones") {
+    // What a gap's number means to the hub is not known before it spoke.
+    const model::Registration registration = rig.Connect({5, {}}, 5);
+    CHECK(registration.gaps.empty());
+    CHECK(rig.Gaps() == "6-6 collector_lost, 9-9 collector_lost");
+    CHECK(rig.outbox->TellGaps() == rig.outbox->gaps());
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{10, 7, 8});
+    // The new numbers hold, and are of no other batches.
+    rig.Restart();
+    CHECK(rig.Gaps() == "6-6 collector_lost, 9-9 collector_lost");
+    rig.AddNodes(true);
+    rig.Connect({8, {}}, 10);
+    CHECK(rig.Gaps() == "9-9 collector_lost");
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{11, 10});
+  }
+  SECTION("a hub that has none of them") {
+    rig.Connect({2, {}}, 2);
+    CHECK(rig.Gaps() == lost);
+    CHECK(rig.outbox->TellGaps() == rig.outbox->gaps());
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{6, 3, 4});
+    rig.Restart();
+    rig.AddNodes(true);
+    rig.Connect({2, {}}, 6);
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{7, 3, 4, 6});
+  }
+}
+
+TEST_CASE("numbers get others while the disk is full, and keep them when it is not") {
+  SpoolRig rig;
+  rig.Start();
+  rig.Connect();
+  rig.AddNodes();
+  const auto before = rig.Contents();
+  rig.BreakDisk(absl::UnavailableError("EIO"));
+  rig.AddNodes();
+  rig.AddNodes();
+  rig.Drain();
+  rig.Kill();
+  rig.RepairDisk();
+  rig.Revert(before);
+  rig.Start();
+  CHECK(rig.AddNodes() == 2);
+  const auto unshifted = rig.Contents();
+  rig.BreakDisk();
+  rig.Connect({3, {}}, 3);
+  CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{4});
+  CHECK(rig.outbox->stats().spooled == 1);
+  SECTION("the process ends before there is room") {
+    rig.Kill();
+    rig.RepairDisk();
+    rig.Revert(unshifted);
+    rig.Start();
+    CHECK(rig.Gaps().empty());
+    rig.Connect({3, {}}, 4);
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{5});
+    CHECK(rig.Gaps() == "4-4 collector_lost");
+  }
+  SECTION("there is room again") {
+    rig.RepairDisk();
+    rig.AddNodes();
+    rig.Restart();
+    rig.Connect({3, {}}, 5);
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{4, 5});
+    CHECK(rig.Gaps().empty());
+  }
+}
+
+TEST_CASE("what was offered before gets its number only when the disk has time, and that is late enough") {
+  SpoolRig rig;
+  bool is_asked = false;
+  rig.options.on_disk_work = [&is_asked] { is_asked = true; };
+  rig.Start();
+  for (int i = 0; i < 3; ++i) rig.AddNodes();
+  rig.Restart();
+  CHECK(rig.AddNodes(true) == 4);
+  rig.outbox->Disconnected();
+  rig.Describe();
+  rig.outbox->SetPeer({.upstream = true});
+  CHECK(rig.Send() == Sent{"4"});
+  rig.Connect({4, {}}, 4);
+  CHECK(is_asked);
+  CHECK(rig.Send().empty());
+  CHECK(rig.AddNodes(true) == 6);
+  CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{6, 5});
+  CHECK(rig.Gaps().empty());
+}
+
+TEST_CASE("gaps that the hub was told are no numbers that were forgotten") {
+  SpoolRig rig;
+  rig.options.max_batches = 2;
+  rig.Start();
+  rig.Connect();
+  rig.AddNodes();
+  rig.Drain();
+  rig.BreakDisk();
+  rig.outbox->Disconnected();
+  for (int i = 0; i < 5; ++i) rig.AddNodes();
+  const model::Registration registration = rig.Describe();
+  REQUIRE(registration.gaps.size() == 1);
+  CHECK(registration.gaps[0].seqs == model::SeqRange{2, 4});
+  rig.Connect({4, {}}, 1);
+  rig.Connect({4, {}}, 4);
+  CHECK(rig.Gaps().empty());
+  CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{6, 5});
+}
+
+TEST_CASE("the link never writes to the disk") {
+  SpoolRig rig;
+  int asked = 0;
+  rig.options.on_disk_work = [&asked] { ++asked; };
+  rig.Start();
+  const auto is_unwritten = [&](const auto& call) {
+    const std::uint64_t before = rig.files.changes();
+    const int asked_before = asked;
+    call();
+    CHECK(asked > asked_before);
+    CHECK(rig.files.changes() == before);
+    rig.outbox->WorkOnDisk();
+    CHECK(rig.files.changes() > before);
+    const std::uint64_t after = rig.files.changes();
+    rig.outbox->WorkOnDisk();
+    CHECK(rig.files.changes() == after);
+  };
+  for (int i = 0; i < 6; ++i) rig.AddNodes();
+  rig.Connect();
+  rig.Drain();
+  is_unwritten([&] { rig.outbox->Durable({2, {}}); });
+  is_unwritten([&] { rig.outbox->Rejected({{3, "no"}}); });
+  rig.Restart();
+  is_unwritten([&] { rig.Connect({2, {}}, 4); });
+  SECTION("what is read is broken") {
+    for (const std::string& path : rig.Files()) {
+      std::string content = rig.files.Content(path);
+      if (path.ends_with(".seg")) content.resize(200);
+      rig.files.SetContent(path, content);
+    }
+    is_unwritten([&] { rig.Drain(); });
+    CHECK(rig.Gaps() == "3-3 rejected, 4-6 collector_lost");
+  }
+  SECTION("numbers get others: nothing is sent meanwhile, and what the hub says is kept") {
+    rig.Restart();
+    rig.AddNodes();
+    is_unwritten([&] {
+      rig.Connect({4, {{7, 7}}}, 9);
+      CHECK(rig.Send().empty());
+      CHECK_FALSE(rig.outbox->Replay({rig.Describe().instance, {5, 6}}));
+      rig.outbox->Rejected({{7, "no"}});
+    });
+    CHECK(rig.Gaps() == "8-9 collector_lost");
+    CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{10, 5, 6});
+  }
+  SECTION("an upstream hub") {
+    rig.outbox->Disconnected();
+    rig.Describe();
+    rig.outbox->SetPeer({.upstream = true});
+    rig.AddNodes(true);
+    const std::vector<model::Batch> batches = rig.Take();
+    REQUIRE(batches.size() == 1);
+    is_unwritten([&] { rig.outbox->UpstreamAcked({.batch_id = batches[0].id}); });
+  }
 }
 
 TEST_CASE("what was offered to a hub that never said what it knows is not taken for sent") {
@@ -461,6 +685,26 @@ TEST_CASE("a spool that can be opened later is used even when nothing ever becom
   CHECK_FALSE(rig.outbox->WantsNewStream());
   rig.clock.AdvanceBy(30s);
   CHECK(rig.outbox->WantsNewStream());
+}
+
+TEST_CASE("a spool that can be opened later is used at once before a batch is pushed out of memory") {
+  SpoolRig rig;
+  rig.options.max_batches = 3;
+  rig.BreakDisk();
+  rig.Start();
+  rig.AddNodes();
+  rig.Connect();
+  CHECK(rig.Send() == Sent{"1"});
+  rig.RepairDisk();
+  rig.AddNodes();
+  CHECK_FALSE(rig.outbox->WantsNewStream());
+  rig.outbox->Add(NodeBatch("at the same time"), false);
+  CHECK(rig.outbox->WantsNewStream());
+  rig.outbox->Disconnected();
+  rig.Describe();
+  rig.AddNodes();
+  CHECK(rig.outbox->stats().spooled == 4);
+  CHECK(rig.Gaps().empty());
 }
 
 TEST_CASE("what was lost in memory before there were numbers for it is told by the next batch") {
@@ -566,6 +810,42 @@ TEST_CASE("an upstream hub gets nothing from the disk, and all it acknowledges i
   rig.Restart();
   CHECK(rig.outbox->stats().batches == 0);
   CHECK(rig.AddNodes() == 6);
+  // A hub of ours that comes later is told what the other one never got.
+  rig.Describe();
+  CHECK(rig.Gaps() == "1-4 link_down");
+  CHECK(rig.Connect().durable == std::vector<model::SeqRange>{{5, 5}});
+  CHECK(rig.outbox->TellGaps() == rig.outbox->gaps());
+  rig.outbox->Durable({5, {}});
+  CHECK(rig.Gaps().empty());
+}
+
+TEST_CASE("a collector that an upstream hub leaves again and again remembers what it got, within bounds") {
+  SpoolRig rig;
+  rig.Start();
+  std::set<std::uint64_t> taken;
+  std::uint64_t last = 0;
+  for (int i = 0; i < 1100; ++i) {
+    rig.AddNodes(true);
+    rig.AddNodes(true);
+    rig.outbox->Disconnected();
+    rig.Describe();
+    rig.outbox->SetPeer({.upstream = true});
+    const std::vector<model::Batch> batches = rig.Take();
+    REQUIRE(batches.size() == 1);
+    rig.outbox->UpstreamAcked({.batch_id = batches[0].id});
+    last = batches[0].seq;
+    taken.insert(last);
+  }
+  CHECK(rig.outbox->gaps().size() <= DeliveryQueue::kMostGaps);
+  rig.Restart();
+  const std::vector<model::Gap> gaps = rig.outbox->gaps();
+  CHECK(gaps.size() <= DeliveryQueue::kMostGaps);
+  std::set<std::uint64_t> lost;
+  for (const model::Gap& gap : gaps) {
+    CHECK(gap.cause == GapCause::kLinkDown);
+    for (std::uint64_t seq = gap.seqs.first; seq <= gap.seqs.last; ++seq) lost.insert(seq);
+  }
+  for (std::uint64_t seq = 1; seq <= last; ++seq) CHECK((lost.contains(seq) || taken.contains(seq)));
 }
 
 TEST_CASE("history that is too large for one message goes in parts, from the disk too") {
@@ -704,6 +984,7 @@ TEST_CASE("every number is durable, kept or in a gap, whatever happens") {
       }
     };
     const auto connect = [&] {
+      rig.outbox->Disconnected();
       const std::string named = rig.Describe().instance;
       if (named != instance) {  // another spool, or none: its numbers are others
         given.clear();

@@ -60,7 +60,31 @@ struct SpoolRig {
       return call == Call::kRead || call == Call::kOpen ? absl::OkStatus() : why;
     });
   }
+  // There is no room for anything but what HEAD, which has its own, takes.
+  void FillDisk() {
+    using Call = spool::FakeFileSystem::Call;
+    files.SetFault([](Call call, const std::string& path) {
+      const bool has_room = call == Call::kRead || call == Call::kOpen || path.ends_with("HEAD");
+      return has_room ? absl::OkStatus() : absl::ResourceExhaustedError("disk full");
+    });
+  }
   void RepairDisk() { files.SetFault(nullptr); }
+  // What is on the disk, and the disk as it was.
+  std::map<std::string, std::string> Contents() {
+    std::map<std::string, std::string> contents;
+    for (const std::string& path : Files()) contents[path] = files.Content(path);
+    return contents;
+  }
+  void Revert(const std::map<std::string, std::string>& before) {
+    for (const std::string& path : Files()) {
+      const auto was = before.find(path);
+      if (was == before.end()) {
+        REQUIRE(files.Remove(path).ok());
+      } else {
+        files.SetContent(path, was->second);
+      }
+    }
+  }
   std::vector<std::string> Files() {
     const auto names = files.List(spool_options.dir);
     REQUIRE(names.ok());

@@ -151,6 +151,14 @@ TEST_CASE("errors of the machine have the codes of the port") {
   CHECK(files.List(backend.temp.File("none")).status().code() == absl::StatusCode::kNotFound);
   CHECK(files.SyncDir(backend.temp.File("none")).code() == absl::StatusCode::kNotFound);
   CHECK(files.Open("/dev/full", Mode::kWrite).status().code() == absl::StatusCode::kInvalidArgument);
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const absl::Status no_descriptor = files.Open(backend.temp.File("file"), Mode::kRead).status();
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(no_descriptor.code() == absl::StatusCode::kAborted);
 }
 
 TEST_CASE("a file that may not grow is a disk that is full, after a part was written") {

@@ -90,6 +90,39 @@ TEST_CASE("durable numbers are forgotten from the ends of gaps") {
   CHECK(Text(list) == text);
 }
 
+TEST_CASE("numbers above one move up, and a gap around it is two") {
+  GapList list;
+  REQUIRE(list.Add({{2, 3}, {}, {}, model::GapCause::kRejected}));
+  REQUIRE(list.Add({{5, 9}, base::SystemTime(50s), base::SystemTime(90s), model::GapCause::kCollectorLost}));
+  REQUIRE(list.Add({{12, 12}, {}, {}, model::GapCause::kRejected}));
+  list.Shift(6, 100);
+  REQUIRE(list.all().size() == 4);
+  CHECK(list.all()[0].seqs == model::SeqRange{2, 3});
+  CHECK(list.all()[1] ==
+        model::Gap{{5, 6}, base::SystemTime(50s), base::SystemTime(60s), model::GapCause::kCollectorLost});
+  CHECK(list.all()[2] ==
+        model::Gap{{107, 109}, base::SystemTime(70s), base::SystemTime(90s), model::GapCause::kCollectorLost});
+  CHECK(list.all()[3].seqs == model::SeqRange{112, 112});
+}
+
+TEST_CASE("gaps without numbers are joined with those of their cause, and none is lost") {
+  const auto gap = [](int from, int to, GapCause cause) {
+    return model::Gap{{}, kBegan + from * 1s, kBegan + to * 1s, cause};
+  };
+  std::vector<model::Gap> gaps = {gap(5, 6, GapCause::kRejected), gap(1, 2, GapCause::kSpoolOverflow),
+                                  gap(7, 8, GapCause::kListFailed), gap(3, 9, GapCause::kSpoolOverflow),
+                                  gap(2, 4, GapCause::kRejected)};
+  std::vector<model::Gap> all = gaps;
+  JoinSameCauses(5, all);
+  CHECK(all == gaps);
+  JoinSameCauses(4, gaps);
+  CHECK(gaps == std::vector<model::Gap>{gap(2, 6, GapCause::kRejected), gap(1, 2, GapCause::kSpoolOverflow),
+                                        gap(7, 8, GapCause::kListFailed), gap(3, 9, GapCause::kSpoolOverflow)});
+  JoinSameCauses(3, gaps);
+  CHECK(gaps == std::vector<model::Gap>{gap(2, 6, GapCause::kRejected), gap(1, 9, GapCause::kSpoolOverflow),
+                                        gap(7, 8, GapCause::kListFailed)});
+}
+
 TEST_CASE("too many gaps are joined: of one cause first, around what is kept last") {
   GapList list;
   for (const auto& [seq, cause] : std::vector<std::pair<std::uint64_t, GapCause>>{{1, GapCause::kRejected},

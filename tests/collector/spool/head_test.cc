@@ -46,6 +46,18 @@ TEST_CASE("the head is read as it was written last") {
   CHECK(disk.Open()->found() == none);
 }
 
+TEST_CASE("in a head of before numbers were confirmed all are") {
+  Disk disk;
+  Head head = Sample(20);
+  head.confirmed = 20;
+  REQUIRE(disk.Open()->Write(head, true).ok());
+  const std::string content = disk.files.Content("/d/HEAD");
+  CHECK(content.substr(76, 4) == std::string(4, '\0'));  // what such a program wrote there
+  head.confirmed = 17;
+  REQUIRE(disk.Open()->Write(head, true).ok());
+  CHECK(disk.Open()->found()->confirmed == 17);
+}
+
 TEST_CASE("a position of many ranges is kept without the highest") {
   Disk disk;
   Head full = Sample(5000);
