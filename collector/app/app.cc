@@ -86,8 +86,8 @@ App::App(const Config& config, Dependencies dependencies)
                                         return sources_->Take(full, is_ours, collected_at);
                                       },
                                   .deliver =
-                                      [this](model::Batch batch, bool full) {
-                                        outbox_.Add(std::move(batch), full);
+                                      [this](model::Batch batch, std::vector<model::RowStream> streams, bool full) {
+                                        outbox_.Add(std::move(batch), full, std::move(streams));
                                         link_->BatchAdded();
                                       }},
                    *deps_.clock, *deps_.random);

@@ -138,8 +138,8 @@ bool Batcher::Collect(bool full) {
   batch.snapshot = std::move(observation.snapshot);
   batch.sources = std::move(taken.results);
   TellHole(batch);
-  if (batch.snapshot != model::ClusterSnapshot() || !batch.sources.empty()) {
-    ports_.deliver(std::move(batch), full && observation.is_complete);
+  if (batch.snapshot != model::ClusterSnapshot() || !batch.sources.empty() || !taken.streams.empty()) {
+    ports_.deliver(std::move(batch), std::move(taken.streams), full && observation.is_complete);
   }
   return taken.has_more;
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "collector/observe/cluster_observer.h"
 #include "collector/sources/source_set.h"
@@ -12,6 +13,7 @@
 #include "common/base/mutex.h"
 #include "common/base/random.h"
 #include "common/model/batch.h"
+#include "common/model/row_stream.h"
 
 namespace clusterpulse::collector {
 
@@ -44,7 +46,8 @@ class Batcher {
     // What metric sources gave, for a batch collected at that time; null: nothing. What it has more is news.
     std::function<sources::SourceSet::Taken(bool full, base::SystemTime collected_at)> sources = nullptr;
     // `full`: it carries every scope that is known.
-    std::function<void(model::Batch batch, bool full)> deliver;
+    // `streams`: results of it whose rows are still to be made.
+    std::function<void(model::Batch batch, std::vector<model::RowStream> streams, bool full)> deliver;
   };
   // Clock and generator are borrowed and must outlive this. The interval begins with the first Step.
   Batcher(Options options, Ports ports, const base::Clock& clock, base::Random& random);

@@ -122,7 +122,7 @@ void Outbox::AttachGapsLocked(model::Batch& batch) {
   pending_gaps_.clear();
 }
 
-std::uint64_t Outbox::Add(model::Batch batch, bool full) {
+std::uint64_t Outbox::Add(model::Batch batch, bool full, std::vector<model::RowStream> streams) {
   const base::SteadyTime collected = clock_.Steady() - batch.age;  // before the wait for the disk
   const DiskTurn turn(*this);
   DoDiskWork();
@@ -133,7 +133,7 @@ std::uint64_t Outbox::Add(model::Batch batch, bool full) {
     AttachGapsLocked(batch);
   }
   DeliveryQueue::Made made{.id = batch.id, .collected_at = batch.collected_at, .collected = collected, .full = full};
-  made.pieces = Split(std::move(batch), wire::kMaxOwnMessage, keeper_.is_wanted());
+  made.pieces = Split(std::move(batch), wire::kMaxOwnMessage, keeper_.is_wanted(), std::move(streams));
   made.spooled = KeepOnDisk(made);
   base::MutexLock lock(mu_);
   return queue_.Add(std::move(made));

@@ -17,6 +17,7 @@
 #include "common/log/logger.h"
 #include "common/model/batch.h"
 #include "common/model/delivery.h"
+#include "common/model/row_stream.h"
 #include "common/telemetry/registry.h"
 
 namespace clusterpulse::link {
@@ -68,7 +69,8 @@ class Outbox {
   // Numbers the batch and keeps it, on disk if that works. `full`: it carries every scope that is known, so nothing
   // older is needed as state. Returns its number, the last of them if it became several. What `batch` says of seq, part
   // and lane is ignored.
-  std::uint64_t Add(model::Batch batch, bool full);
+  // `streams`: results of it whose rows are still to be made.
+  std::uint64_t Add(model::Batch batch, bool full, std::vector<model::RowStream> streams = {});
 
   using Stats = DeliveryQueue::Stats;
   Stats stats() const;

@@ -112,6 +112,42 @@ void EncodeParts(const model::Batch& piece, std::size_t first, std::size_t last,
   }
 }
 
+constexpr std::size_t kRowsAtOnce = 128;
+
+// About what it takes encoded.
+std::size_t UsualBytes(const model::SourceRow& row) {
+  std::size_t bytes = 24 + row.id.size() + row.ns.size() + row.name.size() + row.values_json.size();
+  for (const auto& [key, value] : row.labels) bytes += 8 + key.size() + value.size();
+  return bytes;
+}
+
+// As EncodeParts, of a source whose rows come from `rows`. REQUIRES: the piece holds that source, without rows, and no
+// other list.
+void EncodeStream(const model::Batch& piece, const model::RowStream& rows, std::size_t max_body,
+                  std::vector<std::string>& out) {
+  std::vector<model::SourceRow> made;
+  std::size_t next = 0, from = 0, made_to = 0;  // next of `made`; which row is its first, and its last
+  do {
+    model::Batch part = CutPart(piece, from + next, from + next);
+    std::vector<model::SourceRow>& own = part.sources.front().rows;
+    for (std::size_t bytes = 0;; ++next) {
+      if (next == made.size()) {
+        if (made_to == rows.count) break;
+        made.clear();
+        next = 0;
+        from = made_to;
+        made_to = std::min(rows.count, from + kRowsAtOnce);
+        rows.append(from, made_to, made);
+        if (made.empty()) break;
+      }
+      bytes += UsualBytes(made[next]);
+      if (bytes > max_body && !own.empty()) break;
+      own.push_back(std::move(made[next]));
+    }
+    EncodeParts(part, 0, own.size(), max_body, out);
+  } while (next < made.size());
+}
+
 std::size_t MaxBody(std::size_t max_message) { return max_message - std::min(max_message - 1, wire::kMostStampBytes); }
 
 std::vector<std::string> ScopesOf(const model::Batch& batch) {
@@ -138,10 +174,8 @@ Piece MakePiece(const model::Batch& batch, std::vector<std::string> bodies, bool
   return piece;
 }
 
-}  // namespace
-
-std::vector<Piece> Split(model::Batch batch, std::size_t max_message, bool with_history) {
-  const std::size_t max_body = MaxBody(max_message);
+// All but streams.
+std::vector<Piece> SplitBatch(model::Batch batch, std::size_t max_body, bool with_history) {
   std::vector<Piece> pieces;
   std::string whole = wire::EncodeBody(batch);
   if (whole.size() <= max_body) {
@@ -173,6 +207,29 @@ std::vector<Piece> Split(model::Batch batch, std::size_t max_message, bool with_
     add(piece);
   }
   if (pieces.empty()) pieces.push_back(MakePiece(batch, {wire::EncodeBody(batch)}, with_history));
+  return pieces;
+}
+
+}  // namespace
+
+std::vector<Piece> Split(model::Batch batch, std::size_t max_message, bool with_history,
+                         std::vector<model::RowStream> streams) {
+  const std::size_t max_body = MaxBody(max_message);
+  model::Batch header = Header(batch);
+  std::vector<Piece> pieces;
+  if (streams.empty() || !ScopesOf(batch).empty()) {
+    pieces = SplitBatch(std::move(batch), max_body, with_history);
+  } else {
+    header.gaps = std::move(batch.gaps);
+  }
+  for (model::RowStream& stream : streams) {
+    header.sources.clear();
+    header.sources.push_back(std::move(stream.head));
+    std::vector<std::string> bodies;
+    EncodeStream(header, stream, max_body, bodies);
+    pieces.push_back(MakePiece(header, std::move(bodies), with_history));
+    header.gaps.clear();
+  }
   return pieces;
 }
 

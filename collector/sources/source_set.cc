@@ -262,7 +262,8 @@ SourceSet::Taken SourceSet::Take(bool full, bool with_failures, base::SystemTime
     std::shared_ptr<const metricsource::Collection> collection;
   };
   Taken taken;
-  std::vector<Found> found;  // beside each of taken.results; null: that is all
+  std::vector<model::SourceResult> results;
+  std::vector<Found> found;  // beside each of them; null: that is all
   {
     base::MutexLock lock(mu_);
     const base::SteadyTime now = clock_.Steady();
@@ -273,25 +274,39 @@ SourceSet::Taken SourceSet::Take(bool full, bool with_failures, base::SystemTime
         // It would hide the failure from the hub.
         entry.is_failure_new = entry.HasFailure();
         taken.has_more |= has_failure;
-        taken.results.push_back({.definition_hash = entry.hash, .age = AgeAt(entry.rows->began, collected_at, now)});
+        results.push_back({.definition_hash = entry.hash, .age = AgeAt(entry.rows->began, collected_at, now)});
         found.push_back({entry.source, entry.rows->collection});
       } else if (has_failure && (full || entry.is_failure_new)) {
         Failure& failure = entry.rejection ? *entry.rejection : *entry.failure;
         entry.is_failure_new = false;
         failure.result.age = AgeAt(failure.began, collected_at, now);
         if (!entry.rejection) failure.result.definition_hash = entry.hash;
-        taken.results.push_back(failure.result);
+        results.push_back(failure.result);
         found.emplace_back();
       }
     }
   }
+  std::size_t rows = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
-    if (found[i].collection == nullptr) continue;
-    model::SourceResult rows = metricsource::ToResult(*found[i].source, *found[i].collection);
-    rows.message = Text(std::move(rows.message));
-    rows.definition_hash = std::move(taken.results[i].definition_hash);
-    rows.age = taken.results[i].age;
-    taken.results[i] = std::move(rows);
+    const auto& collection = found[i].collection;
+    if (collection == nullptr) {
+      taken.results.push_back(std::move(results[i]));
+      continue;
+    }
+    model::SourceResult head = metricsource::ToSummary(*found[i].source, *collection);
+    head.message = Text(std::move(head.message));
+    head.definition_hash = std::move(results[i].definition_hash);
+    head.age = results[i].age;
+    const std::size_t count = collection->rows.size();
+    if (rows + count > kMostRows) {
+      taken.streams.push_back({std::move(head), count, [collection](std::size_t first, std::size_t last, auto& out) {
+                                 metricsource::AppendRows(collection->rows, first, last, out);
+                               }});
+      continue;
+    }
+    rows += count;
+    metricsource::AppendRows(collection->rows, 0, count, head.rows);
+    taken.results.push_back(std::move(head));
   }
   return taken;
 }

@@ -17,6 +17,7 @@
 #include "common/metricsource/collect.h"
 #include "common/metricsource/source.h"
 #include "common/model/batch.h"
+#include "common/model/row_stream.h"
 
 namespace clusterpulse::sources {
 
@@ -34,6 +35,8 @@ namespace clusterpulse::sources {
 class SourceSet {
  public:
   static constexpr std::chrono::seconds kShortestRetry{30};
+  // About what fits into one message. As the wire's structures, rows take many times what they do here.
+  static constexpr std::size_t kMostRows = 2000;
 
   // Both borrowed; must outlive this.
   SourceSet(const base::Clock& clock, base::Random& random) : clock_(clock), random_(random) {}
@@ -74,8 +77,10 @@ class SourceSet {
   void StopRuns();
 
   struct Taken {
-    std::vector<model::SourceResult> results;  // by id, at most one of a source
-    bool has_more = false;                     // the next batch should come soon
+    // By id, at most one of a source in both.
+    std::vector<model::SourceResult> results;
+    std::vector<model::RowStream> streams;  // those that would make it more than kMostRows
+    bool has_more = false;                  // the next batch should come soon
   };
   // What a batch is to carry that was collected just now, at `collected_at`: what is new since the last call, and with
   // `full` the newest rows of every source besides. Of a source that gave rows and then failed, or whose new definition

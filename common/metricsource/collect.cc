@@ -340,6 +340,12 @@ Collection Collect(const Source& source, kube::KubeApi& api, kube::Discovery& di
 }
 
 model::SourceResult ToResult(const Source& source, const Collection& collection) {
+  model::SourceResult out = ToSummary(source, collection);
+  if (out.failure.empty()) SetRows(collection.rows, out);
+  return out;
+}
+
+model::SourceResult ToSummary(const Source& source, const Collection& collection) {
   model::SourceResult out{.source = source.id,
                           .truncated = collection.truncated,
                           .duration = collection.duration,
@@ -355,7 +361,7 @@ model::SourceResult ToResult(const Source& source, const Collection& collection)
     out.message = collection.errors.front();
     if (collection.errors.size() > 1) out.message += fmt::format(" (and {} more)", collection.errors.size() - 1);
   }
-  SetRows(collection.rows, out);
+  out.resource_count = static_cast<std::int32_t>(collection.rows.size());
   Summarise(source, collection.rows, out);
   for (std::size_t i = 0; i < collection.fields.size(); ++i) {
     const FieldCounts& counts = collection.fields[i];
@@ -368,9 +374,13 @@ void SetRows(const Table& rows, model::SourceResult& out) {
   out.resource_count = static_cast<std::int32_t>(rows.size());
   out.rows.clear();
   out.rows.reserve(rows.size());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
+  AppendRows(rows, 0, rows.size(), out.rows);
+}
+
+void AppendRows(const Table& rows, std::size_t first, std::size_t last, std::vector<model::SourceRow>& out) {
+  for (std::size_t i = first; i < last; ++i) {
     const RowMeta meta = rows.meta(i);
-    model::SourceRow& row = out.rows.emplace_back();
+    model::SourceRow& row = out.emplace_back();
     row.id = meta.ns.empty() ? std::string(meta.name) : fmt::format("{}/{}", meta.ns, meta.name);
     row.ns = meta.ns;
     row.name = meta.name;

@@ -71,6 +71,10 @@ Collection Collect(const Source& source, kube::KubeApi& api, kube::Discovery& di
 
 // As it goes to the store, to a collector's batch, to a person: rows as JSON and all aggregations. Its age is left 0.
 model::SourceResult ToResult(const Source& source, const Collection& collection);
+// All of it but the rows, and the rows from `first` to before `last`, added: for what has so many that they should not
+// be there at once.
+model::SourceResult ToSummary(const Source& source, const Collection& collection);
+void AppendRows(const Table& rows, std::size_t first, std::size_t last, std::vector<model::SourceRow>& out);
 
 // Sets rows and their number.
 void SetRows(const Table& rows, model::SourceResult& out);

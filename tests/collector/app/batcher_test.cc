@@ -29,6 +29,7 @@ struct Fixture {
   std::chrono::milliseconds observing{0};        // it takes
   std::vector<sources::SourceSet::Taken> taken;  // by the next batches
   std::vector<bool> asked_full;
+  std::size_t streamed = 0;
   std::vector<model::Batch> batches;
   std::vector<Made> made;
   const base::SteadyTime start = clock.Steady();
@@ -52,7 +53,8 @@ struct Fixture {
              return first;
            },
        .deliver =
-           [this](model::Batch batch, bool full) {
+           [this](model::Batch batch, std::vector<model::RowStream> streams, bool full) {
+             streamed += streams.size();
              made.push_back({std::chrono::duration_cast<std::chrono::milliseconds>(clock.Steady() - start), full});
              batches.push_back(std::move(batch));
            }},
@@ -361,9 +363,14 @@ TEST_CASE("a batch carries what sources gave, also when it holds nothing else") 
   f.observation.snapshot = {};
   f.RunFor(30s);  // neither
   CHECK(f.batches.size() == 1);
+  CHECK(f.streamed == 0);
   f.RunFor(30s);
   REQUIRE(f.batches.size() == 2);
   CHECK(f.batches[1].sources.at(0).source == "hub/b");
+  f.taken.emplace_back().streams.emplace_back().count = 3;
+  f.RunFor(30s);
+  CHECK(f.batches.size() == 3);
+  CHECK(f.streamed == 1);
 }
 
 TEST_CASE("sources that have more to tell than one batch holds bring another one soon") {
@@ -430,7 +437,7 @@ TEST_CASE("the thread wakes for a connect and ends at once") {
                          return observation;
                        },
                    .deliver =
-                       [&](model::Batch, bool) {
+                       [&](model::Batch, std::vector<model::RowStream>, bool) {
                          ++delivered;
                          delivered.notify_all();
                        }},

@@ -137,6 +137,60 @@ TEST_CASE("pieces and parts joined are the batch, whatever it holds") {
   CHECK(split > 100);
 }
 
+TEST_CASE("a source whose rows are made on the way is the same as one that has them") {
+  base::SeededRandom random(20260302);
+  for (int round = 0; round < 300; ++round) {
+    const std::size_t rows = random.Next() % 4 == 0 ? random.Next() % 3 : random.Next() % 700;
+    const std::size_t max_message = 300 + random.Next() % 30000;
+    CAPTURE(round, rows, max_message);
+    model::Batch batch = NodeBatch("a");
+    batch.gaps.push_back({{}, batch.collected_at - std::chrono::hours(1), batch.collected_at});
+    model::SourceResult whole = SampleSource("streamed", rows, random.Next() % 200);
+    whole.aggregations = {{"total", 7}};
+    whole.aggregations_json = R"({"total":7})";
+    whole.definition_hash = "1234";
+    whole.age = std::chrono::milliseconds(1500);
+    whole.message = "namespace a: forbidden";
+    whole.fields = {{"size", rows, 0, 0}};
+    whole.resource_count = static_cast<std::int32_t>(rows);
+    const bool is_alone = round % 2 == 0;
+    if (is_alone) batch.snapshot = {};
+    std::size_t made = 0, most = 0;
+    std::vector<model::RowStream> streams(1);
+    streams[0].head = whole;
+    streams[0].head.rows.clear();
+    streams[0].count = rows;
+    streams[0].append = [&](std::size_t first, std::size_t last, std::vector<model::SourceRow>& out) {
+      CHECK(first == made);
+      CHECK(out.empty());
+      most = std::max(most, last - first);
+      made = last;
+      out.insert(out.end(), whole.rows.begin() + static_cast<std::ptrdiff_t>(first),
+                 whole.rows.begin() + static_cast<std::ptrdiff_t>(last));
+    };
+    const std::vector<Piece> pieces = Split(batch, max_message, /*with_history=*/true, std::move(streams));
+    CHECK(made == rows);
+    CHECK(most <= 200);
+    const Piece& piece = pieces.back();
+    CHECK(piece.is_source);
+    CHECK(piece.scopes == std::vector<std::string>{"source:" + whole.source});
+    if (is_alone) CHECK(pieces.size() == 1);
+    const std::vector<model::Batch> parts = ReadParts(piece);
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+      const std::size_t size = piece.bodies[part].size() + wire::kMostStampBytes;
+      if (size > max_message) CHECK(Entries(parts[part]) <= 1);
+      if (!is_alone || part > 0) CHECK(parts[part].gaps.empty());
+    }
+    if (is_alone) CHECK(parts[0].gaps == batch.gaps);
+    const model::Batch joined = Joined(parts);
+    REQUIRE(joined.sources.size() == 1);
+    CHECK(joined.sources[0] == whole);
+    const model::Batch history = ReadBatch(wire::BatchMessage(piece.history, {.seq = 1}));
+    CHECK(history.sources.at(0).aggregations == whole.aggregations);
+    CHECK(history.sources.at(0).age == whole.age);
+  }
+}
+
 TEST_CASE("what is no history part is told from one") {
   CHECK(HistoryPiece(std::string(2000, 'x'), 1000).status().code() == absl::StatusCode::kDataLoss);
   CHECK(HistoryPiece(wire::Encode(model::Heartbeat{.degraded = std::string(2000, 'x')}), 1000).status().code() ==

@@ -167,6 +167,31 @@ TEST_CASE("a batch has what is new, a full one the newest of all") {
   CHECK(f.Told() == Strings{"hub/a 5 rows"});
 }
 
+TEST_CASE("more rows than one message holds are made when they are wanted") {
+  Fixture f;
+  f.set.Apply({Definition{.name = "a"}.Text(), Definition{.name = "b"}.Text(), Definition{.name = "c"}.Text()});
+  f.RunOnce(SourceSet::kMostRows - 1);
+  f.RunOnce(2);
+  f.RunOnce(1);
+  const auto taken = f.set.Take(false, true, f.clock.Now());
+  REQUIRE(taken.results.size() == 2);
+  CHECK(taken.results[0].rows.size() == SourceSet::kMostRows - 1);
+  CHECK(taken.results[1].source == "hub/c");
+  REQUIRE(taken.streams.size() == 1);
+  const model::RowStream& stream = taken.streams[0];
+  CHECK(stream.count == 2);
+  model::SourceResult b = stream.head;
+  CHECK(b.rows.empty());
+  f.set.Apply({});  // they outlive their source
+  stream.append(0, 1, b.rows);
+  stream.append(1, 2, b.rows);
+  CHECK(b.source == "hub/b");
+  CHECK(b.resource_count == 2);
+  CHECK(b.definition_hash == "1111");
+  CHECK(b.rows.at(1).values_json == R"({"size":1,"team":null,"kib":null})");
+  CHECK(b.aggregations_json == R"({"total":0,"by_team":{"_unknown_":2}})");
+}
+
 TEST_CASE("what a source gave before it failed goes first, the failure with the next batch") {
   Fixture f;
   f.set.Apply({Definition().Text()});
