@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include <fmt/format.h>
 #include <yaml-cpp/yaml.h>
 
 #include "common/base/status.h"
@@ -31,25 +32,43 @@ json::Value Scalar(const YAML::Node& node) {
   return text;
 }
 
-json::Value Convert(const YAML::Node& node) {
+// Far above what a manifest has. Aliases can make more of a short text, or a value that holds itself.
+constexpr int kMaxDepth = 100;
+constexpr std::size_t kMaxValues = 2'000'000;
+
+absl::Status Refusal(const YAML::Mark& mark, std::string_view why) {
+  return base::InvalidArgument("reading YAML: line {}, column {}: {}", mark.line + 1, mark.column + 1, why);
+}
+
+// `values` counts up.
+absl::StatusOr<json::Value> Convert(const YAML::Node& node, int depth, std::size_t& values) {
+  if (depth > kMaxDepth) return Refusal(node.Mark(), fmt::format("nested deeper than {}", kMaxDepth));
+  if (++values > kMaxValues) return Refusal(node.Mark(), fmt::format("more than {} values", kMaxValues));
   switch (node.Type()) {
     case YAML::NodeType::Undefined:
     case YAML::NodeType::Null:
-      return nullptr;
+      return json::Value();
     case YAML::NodeType::Scalar:
       return Scalar(node);
     case YAML::NodeType::Sequence: {
       json::Value::Array array;
-      for (const YAML::Node& item : node) array.push_back(Convert(item));
+      for (const YAML::Node& item : node) {
+        ASSIGN_OR_RETURN(array.emplace_back(), Convert(item, depth + 1, values));
+      }
       return array;
     }
     case YAML::NodeType::Map: {
       json::Value::Object object;
-      for (const auto& member : node) object[member.first.Scalar()] = Convert(member.second);
+      for (const auto& member : node) {
+        const std::string& key = member.first.Scalar();
+        const auto [at, is_new] = object.try_emplace(key);
+        if (!is_new) return Refusal(member.first.Mark(), fmt::format("\"{}\" is there twice", key));
+        ASSIGN_OR_RETURN(at->second, Convert(member.second, depth + 1, values));
+      }
       return object;
     }
   }
-  return nullptr;
+  return json::Value();
 }
 
 // The child that `path` begins with, which is cut off it; an undefined node when there is none.
@@ -88,12 +107,14 @@ int YamlLine(std::string_view text, std::size_t document, std::string_view path)
 absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text) {
   try {
     std::vector<json::Value> documents;
+    std::size_t values = 0;
     for (const YAML::Node& document : YAML::LoadAll(std::string(text))) {
-      if (json::Value value = Convert(document); !value.IsNull()) documents.push_back(std::move(value));
+      ASSIGN_OR_RETURN(json::Value value, Convert(document, 0, values));
+      if (!value.IsNull()) documents.push_back(std::move(value));
     }
     return documents;
   } catch (const YAML::Exception& e) {
-    return base::InvalidArgument("reading YAML: line {}, column {}: {}", e.mark.line + 1, e.mark.column + 1, e.msg);
+    return Refusal(e.mark, e.msg);
   }
 }
 

@@ -10,8 +10,8 @@
 namespace clusterpulse::app {
 
 // Every document of a YAML text as JSON, by the core schema: plain null, true, numbers become those, everything quoted
-// a string. Empty documents are left out. For our own manifests: aliases are followed and sizes are not bounded.
-// kInvalidArgument names line and column.
+// a string. Empty documents are left out. Aliases are followed, up to a bound. kInvalidArgument names line and column:
+// broken YAML, a member that is there twice, values nested deeper than 100, more than two million of them.
 absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text);
 
 // The line, from 1, at which the value at `path` ("spec.fields[2].path") begins in the document of that number (from 0,
