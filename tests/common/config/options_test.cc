@@ -255,6 +255,35 @@ TEST_CASE("lists are split at commas and trimmed") {
   CHECK(settings.peers == std::vector<std::string>{"a:1", "b:2", "c:3"});
 }
 
+TEST_CASE("arguments that are no flags are operands where they are asked for") {
+  struct Case {
+    std::vector<std::string> args, operands;
+  };
+  const std::vector<Case> cases = {
+      {{}, {}},
+      {{"a", "b"}, {"a", "b"}},
+      {{"a", "--namespace", "x", "b"}, {"a", "b"}},
+      {{"-n=x", "a", "-"}, {"a", "-"}},
+      {{"", "--namespace=x"}, {""}},
+      {{"a", "--namespace=x", "--", "--b", "--", "c"}, {"a", "--b", "--", "c"}},
+      {{"--namespace=x", "--"}, {}},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.args);
+    Settings settings;
+    std::vector<std::string> operands;
+    const auto parsed = Parse(settings.Table(), c.args, From({}), &operands);
+    REQUIRE(parsed.ok());
+    CHECK(operands == c.operands);
+    if (c.args.size() > 2) CHECK(parsed->IsSet("namespace"));
+  }
+  Settings settings;
+  std::vector<std::string> operands;
+  // A flag is still a flag.
+  CHECK_FALSE(Parse(settings.Table(), std::vector<std::string>{"a", "--nonsense"}, From({}), &operands).ok());
+  CHECK_FALSE(Parse(settings.Table(), std::vector<std::string>{"a"}, From({})).ok());
+}
+
 TEST_CASE("help and version end the parsing") {
   Settings settings;
   for (const std::string flag : {"--help", "-h", "-help"}) {
