@@ -69,8 +69,9 @@ absl::StatusOr<std::unique_ptr<store::StateStore>> MakeStore(const Config& confi
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kubeconfig) {
-  ASSIGN_OR_RETURN(kube::ConnectionConfig connection, kube::LoadConnectionConfig({.kubeconfig = kubeconfig}));
+absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kubeconfig, const std::string& context) {
+  ASSIGN_OR_RETURN(kube::ConnectionConfig connection,
+                   kube::LoadConnectionConfig({.kubeconfig = kubeconfig, .context = context}));
   return kube::HttpKubeApi::Create(std::move(connection), {.user_agent = UserAgent()});
 }
 

@@ -58,8 +58,9 @@ struct Dependencies {
 // process has it).
 absl::StatusOr<Dependencies> MakeDependencies(const Config& config, const kube::ConnectionConfig& hub, log::Logger log);
 
-// For the commands that only talk to the hub's API. `kubeconfig` empty: KUBECONFIG, in-cluster, ~/.kube/config.
-absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kubeconfig);
+// For the commands that only talk to one API. `kubeconfig` empty: KUBECONFIG, in-cluster, ~/.kube/config; `context`
+// empty: the current one.
+absl::StatusOr<std::unique_ptr<kube::KubeApi>> ConnectHub(const std::string& kubeconfig, const std::string& context);
 
 // The hub: all parts that Config::target names, composed. Order of start and stop: the Manager's
 // (hub/runtime/manager.h) over what the constructor adds - probes, metrics, event recorder, monitor, watch caches,

@@ -54,7 +54,7 @@ int WithApi(Args args, Process& process, std::string_view usage, std::vector<con
   base::StopSignal stop;
   const auto signals = process.signals(stop, {.limit = std::chrono::seconds(5)});
   if (!signals.ok()) return Fail(process, signals.status(), kFailed);
-  const auto api = process.hub_api(tool.kubeconfig);
+  const auto api = process.hub_api(tool.kubeconfig, "");
   if (!api.ok()) return Fail(process, api.status(), kFailed);
   if (const absl::Status status = body(**api, tool, stop.token()); !status.ok()) return Fail(process, status, kFailed);
   return 0;
@@ -162,7 +162,8 @@ constexpr Command kCommands[] = {
     {"connect", "NAME", "add a cluster to the fleet from its kubeconfig", Connect},
     {"fleet", "", "show the clusters and their state; --watch refreshes", Fleet},
     {"uninstall", "", "remove the hub's finalizers, after the hub was stopped", Uninstall},
-    {"metricsource", "check FILE...", "compile MetricSources and say what is wrong with them", MetricSourceCommand},
+    {"metricsource", "check|try", "compile MetricSources, or run them on a cluster and show what they give",
+     MetricSourceCommand},
     {"metrics-reference", "", "print the table of the hub's own metrics", Metrics},
     {"configuration-reference", "", "print the table of settings", Configuration},
     {"help", "", "print this", Help},

@@ -22,8 +22,11 @@ struct Process {
   std::ostream& err;
   bool out_is_terminal = false;
 
-  // The hub cluster's API by kubeconfig (empty: in-cluster).
-  std::function<absl::StatusOr<std::unique_ptr<kube::KubeApi>>(const std::string& kubeconfig)> hub_api;
+  // The API of the hub cluster, or of the one that a command looks at, by kubeconfig (empty: KUBECONFIG, in-cluster)
+  // and context (empty: its current one).
+  std::function<absl::StatusOr<std::unique_ptr<kube::KubeApi>>(const std::string& kubeconfig,
+                                                               const std::string& context)>
+      hub_api;
   // Makes signals stop the command.
   std::function<absl::StatusOr<std::unique_ptr<SignalHandler>>(base::StopSignal&, SignalHandler::Options)> signals;
   // `clusterpulse-hub` without a command: runs until stopped and returns the exit code.

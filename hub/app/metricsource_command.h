@@ -7,8 +7,8 @@
 
 namespace clusterpulse::app {
 
-// `metricsource check FILE...` and `metricsource try FILE`: for the person who writes a MetricSource. Exit codes as
-// Execute: check gives 1 when a source has an error.
+// `metricsource check FILE...` and `metricsource try FILE...`: for the person who writes a MetricSource. Exit codes as
+// Execute; 1 also when a source has an error, or one of its lists failed.
 int MetricSourceCommand(std::span<const std::string> args, Process& process);
 
 }  // namespace clusterpulse::app

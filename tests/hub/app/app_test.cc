@@ -18,10 +18,10 @@ TEST_CASE("the hub starts, shows a cluster, answers its probes and stops cleanly
   CHECK(Eventually([&] { return f.app->Ready().ok; }));
   CHECK(f.Fetch(f.app->probe_port(), "/healthz") ==
         std::pair<int, std::string>(200, "[+] monitor: ok\n[+] passes: ok\nok\n"));
-  CHECK(
-      f.Fetch(f.app->probe_port(), "/readyz") ==
-      std::pair<int, std::string>(
-          200, "[+] running: ok\n[+] clusterconnections: ok\n[+] secrets: ok\n[+] ingester: ok\n[+] store: ok\nok\n"));
+  CHECK(f.Fetch(f.app->probe_port(), "/readyz") ==
+        std::pair<int, std::string>(200,
+                                    "[+] running: ok\n[+] clusterconnections: ok\n[+] secrets: ok\n"
+                                    "[+] ingester: ok\n[+] metricsources: ok\n[+] store: ok\nok\n"));
   const auto [code, metrics] = f.Fetch(f.app->metrics_port(), "/metrics");
   CHECK(code == 200);
   CHECK(metrics.find("clusterpulse_hub_build_info") != std::string::npos);

@@ -4,113 +4,20 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
-#include <map>
-#include <sstream>
 
 #include <catch2/catch.hpp>
 #include <unistd.h>
 
 #include "common/app/version.h"
 #include "common/base/status.h"
-#include "common/kube/testing/fake_kube_api.h"
 #include "hub/app/crds.h"
 #include "hub/app/reference.h"
+#include "tests/hub/app/command_fixture.h"
 
 namespace clusterpulse::app {
 namespace {
 
-// A KubeApi that the command owns, in front of the fixture's.
-class Shared final : public kube::KubeApi {
- public:
-  explicit Shared(kube::KubeApi& inner) : inner_(inner) {}
-  absl::StatusOr<kube::ListPage> List(const kube::ListQuery& q, kube::ItemVisitor v,
-                                      const kube::CallOptions& o) override {
-    return inner_.List(q, v, o);
-  }
-  absl::Status Watch(const kube::WatchQuery& q, kube::WatchVisitor v, const kube::CallOptions& o) override {
-    return inner_.Watch(q, v, o);
-  }
-  absl::StatusOr<std::string> Get(const kube::ResourceType& r, const kube::ObjectKey& k,
-                                  const kube::CallOptions& o) override {
-    return inner_.Get(r, k, o);
-  }
-  absl::StatusOr<std::string> GetPath(std::string_view p, const kube::CallOptions& o) override {
-    return inner_.GetPath(p, o);
-  }
-  absl::StatusOr<std::string> Create(const kube::ResourceType& r, std::string_view ns, std::string_view b,
-                                     const kube::CallOptions& o) override {
-    return inner_.Create(r, ns, b, o);
-  }
-  absl::StatusOr<std::string> Replace(const kube::ResourceType& r, const kube::ObjectKey& k, std::string_view b,
-                                      const kube::CallOptions& o) override {
-    return inner_.Replace(r, k, b, o);
-  }
-  absl::StatusOr<std::string> Patch(const kube::ResourceType& r, const kube::ObjectKey& k, kube::PatchType t,
-                                    std::string_view b, const kube::PatchOptions& p,
-                                    const kube::CallOptions& o) override {
-    return inner_.Patch(r, k, t, b, p, o);
-  }
-  absl::Status Delete(const kube::ResourceType& r, const kube::ObjectKey& k, const kube::DeleteOptions& d,
-                      const kube::CallOptions& o) override {
-    return inner_.Delete(r, k, d, o);
-  }
-
- private:
-  kube::KubeApi& inner_;
-};
-
-struct NoSignals final : SignalHandler {};
-
-struct Fixture {
-  kube::FakeKubeApi kube;
-  std::map<std::string, std::string> variables;
-  std::string kubeconfig;  // as the last command asked for it
-  std::ostringstream out, err;
-  std::optional<Config> ran;
-
-  int Execute(std::vector<std::string> args) {
-    out.str("");
-    err.str("");
-    Process process{
-        .environment = [this](const std::string& name) -> std::optional<std::string> {
-          const auto it = variables.find(name);
-          if (it == variables.end()) return std::nullopt;
-          return it->second;
-        },
-        .out = out,
-        .err = err,
-        .hub_api = [this](const std::string& path) -> absl::StatusOr<std::unique_ptr<kube::KubeApi>> {
-          kubeconfig = path;
-          if (path == "/missing") return absl::NotFoundError("/missing: no such file");
-          return std::make_unique<Shared>(kube);
-        },
-        .signals = [](base::StopSignal&, SignalHandler::Options) -> absl::StatusOr<std::unique_ptr<SignalHandler>> {
-          return std::make_unique<NoSignals>();
-        },
-        .run =
-            [this](const LoadedConfig& loaded, Process&) {
-              ran = loaded.config;
-              return 0;
-            },
-    };
-    return app::Execute(args, process);
-  }
-  json::Value Connection(const std::string& ns, const std::string& name) {
-    const auto text = kube.Get(kube::kClusterConnections, {ns, name}, {});
-    REQUIRE(text.ok());
-    return *json::Value::Parse(*text);
-  }
-  void Put(const std::string& ns, const std::string& name, json::Value::Array finalizers) {
-    json::Value object;
-    json::Value& metadata = object.Mutable("metadata");
-    metadata.Mutable("namespace") = ns;
-    metadata.Mutable("name") = name;
-    if (!finalizers.empty()) metadata.Mutable("finalizers") = std::move(finalizers);
-    object.Mutable("spec").Mutable("endpoint") = "https://x";
-    object.Mutable("spec").Mutable("credentialsRef").Mutable("name") = "s";
-    REQUIRE(kube.store().Put(kube::kClusterConnections, std::move(object)).ok());
-  }
-};
+using Fixture = CommandFixture;
 
 std::string ReadDocument(const std::string& name) {
   std::ifstream file(std::string(CLUSTERPULSE_SOURCE_DIR) + "/docs/" + name);
@@ -146,6 +53,14 @@ TEST_CASE("a refused command line is one line on stderr and exit code 2") {
       {{"fleet", "--redis-host=x"}, "unknown flag --redis-host; --help lists all"},
       {{"uninstall", "--namespace=a/b"}, "--namespace=\"a/b\": allowed is the name of a namespace"},
       {{"metrics-reference", "x"}, "metrics-reference takes no arguments"},
+      {{"metricsource"}, "usage: clusterpulse-hub metricsource check|try FILE... [flags]"},
+      {{"metricsource", "run", "x"}, "usage: clusterpulse-hub metricsource check|try FILE... [flags]"},
+      {{"metricsource", "check"}, "usage: clusterpulse-hub metricsource check FILE... [flags]"},
+      {{"metricsource", "check", "x", "-o", "table"}, "--output=\"table\": allowed is one of text, json"},
+      {{"metricsource", "check", "x", "--limit=1"}, "unknown flag --limit; --help lists all"},
+      {{"metricsource", "try", "--limit=1"}, "usage: clusterpulse-hub metricsource try FILE... [flags]"},
+      {{"metricsource", "try", "x", "--limit=0"}, "--limit=\"0\": allowed is a whole number, at least 1"},
+      {{"metricsource", "try", "x", "--namespace=a/b"}, "--namespace=\"a/b\": allowed is the name of a namespace"},
   };
   for (const Case& c : cases) {
     DYNAMIC_SECTION(c.message) {
@@ -171,13 +86,19 @@ TEST_CASE("help and version work for every command and need nothing") {
     CHECK(f.Execute(args) == 0);
     CHECK(f.out.str().find("clusterpulse-hub " + std::string(kVersion)) == 0);
   }
+  for (const std::vector<std::string>& args : {std::vector<std::string>{"metricsource", "--help"},
+                                               {"metricsource", "check", "-h"},
+                                               {"metricsource", "try", "-h"}}) {
+    CHECK(f.Execute(args) == 0);
+    CHECK(f.out.str().find("Usage: clusterpulse-hub metricsource ") == 0);
+  }
   CHECK(f.Execute({"help"}) == 0);
   const std::string help = f.out.str();
   CHECK(f.Execute({"--help"}) == 0);
   CHECK(f.out.str() == help);
   for (const std::string text :
-       {"crds apply|print", "uninstall", "fleet", "[REDIS_TLS_SERVER_NAME]", "[REDIS_PASSWORD]", "--zap-time-encoding",
-        "a whole number of seconds from 30 to 86400; default 30 s"}) {
+       {"crds apply|print", "metricsource check|try", "uninstall", "fleet", "[REDIS_TLS_SERVER_NAME]",
+        "[REDIS_PASSWORD]", "--zap-time-encoding", "a whole number of seconds from 30 to 86400; default 30 s"}) {
     CAPTURE(text);
     CHECK(help.find(text) != std::string::npos);
   }
@@ -188,11 +109,15 @@ TEST_CASE("definitions are created, then unchanged, then configured, and served"
   REQUIRE_FALSE(EmbeddedCrds().empty());
   CHECK(f.Execute({"crds", "apply", "--kubeconfig=/some/config"}) == 0);
   CHECK(f.kubeconfig == "/some/config");
-  CHECK(f.out.str() == "customresourcedefinition/clusterconnections.clusterpulse.io created, established\n");
+  CHECK(f.out.str() ==
+        "customresourcedefinition/clusterconnections.clusterpulse.io created, established\n"
+        "customresourcedefinition/metricsources.clusterpulse.io created, established\n");
   f.Put("fleet", "a", {});
 
   CHECK(f.Execute({"crds", "apply"}) == 0);
-  CHECK(f.out.str() == "customresourcedefinition/clusterconnections.clusterpulse.io unchanged, established\n");
+  CHECK(f.out.str() ==
+        "customresourcedefinition/clusterconnections.clusterpulse.io unchanged, established\n"
+        "customresourcedefinition/metricsources.clusterpulse.io unchanged, established\n");
 
   REQUIRE(f.kube.store()
               .Edit(kube::kCustomResourceDefinitions, {"", "clusterconnections.clusterpulse.io"},
@@ -201,7 +126,9 @@ TEST_CASE("definitions are created, then unchanged, then configured, and served"
                     })
               .ok());
   CHECK(f.Execute({"crds", "apply"}) == 0);
-  CHECK(f.out.str() == "customresourcedefinition/clusterconnections.clusterpulse.io configured, established\n");
+  CHECK(f.out.str() ==
+        "customresourcedefinition/clusterconnections.clusterpulse.io configured, established\n"
+        "customresourcedefinition/metricsources.clusterpulse.io unchanged, established\n");
 }
 
 TEST_CASE("applying definitions fails with what the server said, and names the definition") {

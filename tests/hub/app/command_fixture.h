@@ -1,0 +1,119 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <catch2/catch.hpp>
+
+#include "common/kube/testing/fake_kube_api.h"
+#include "hub/app/command_line.h"
+
+namespace clusterpulse::app {
+
+// A KubeApi that the command owns, in front of the fixture's.
+class Shared final : public kube::KubeApi {
+ public:
+  explicit Shared(kube::KubeApi& inner) : inner_(inner) {}
+  absl::StatusOr<kube::ListPage> List(const kube::ListQuery& q, kube::ItemVisitor v,
+                                      const kube::CallOptions& o) override {
+    return inner_.List(q, v, o);
+  }
+  absl::Status Watch(const kube::WatchQuery& q, kube::WatchVisitor v, const kube::CallOptions& o) override {
+    return inner_.Watch(q, v, o);
+  }
+  absl::StatusOr<std::string> Get(const kube::ResourceType& r, const kube::ObjectKey& k,
+                                  const kube::CallOptions& o) override {
+    return inner_.Get(r, k, o);
+  }
+  absl::StatusOr<std::string> GetPath(std::string_view p, const kube::CallOptions& o) override {
+    return inner_.GetPath(p, o);
+  }
+  absl::StatusOr<std::string> Create(const kube::ResourceType& r, std::string_view ns, std::string_view b,
+                                     const kube::CallOptions& o) override {
+    return inner_.Create(r, ns, b, o);
+  }
+  absl::StatusOr<std::string> Replace(const kube::ResourceType& r, const kube::ObjectKey& k, std::string_view b,
+                                      const kube::CallOptions& o) override {
+    return inner_.Replace(r, k, b, o);
+  }
+  absl::StatusOr<std::string> Patch(const kube::ResourceType& r, const kube::ObjectKey& k, kube::PatchType t,
+                                    std::string_view b, const kube::PatchOptions& p,
+                                    const kube::CallOptions& o) override {
+    return inner_.Patch(r, k, t, b, p, o);
+  }
+  absl::Status Delete(const kube::ResourceType& r, const kube::ObjectKey& k, const kube::DeleteOptions& d,
+                      const kube::CallOptions& o) override {
+    return inner_.Delete(r, k, d, o);
+  }
+
+ private:
+  kube::KubeApi& inner_;
+};
+
+// Signals that never come.
+struct NoSignals final : SignalHandler {};
+
+// The command line over a simulated cluster.
+struct CommandFixture {
+  kube::FakeKubeApi kube;
+  std::map<std::string, std::string> variables;
+  std::string kubeconfig, context;  // as the last command asked for them
+  std::ostringstream out, err;
+  std::optional<Config> ran;
+  std::function<void(base::StopSignal&)> on_signals;  // the command listens for signals now
+
+  int Execute(std::vector<std::string> args) {
+    out.str("");
+    err.str("");
+    Process process{
+        .environment = [this](const std::string& name) -> std::optional<std::string> {
+          const auto it = variables.find(name);
+          if (it == variables.end()) return std::nullopt;
+          return it->second;
+        },
+        .out = out,
+        .err = err,
+        .hub_api = [this](const std::string& path,
+                          const std::string& name) -> absl::StatusOr<std::unique_ptr<kube::KubeApi>> {
+          kubeconfig = path;
+          context = name;
+          if (path == "/missing") return absl::NotFoundError("/missing: no such file");
+          return std::make_unique<Shared>(kube);
+        },
+        .signals = [this](base::StopSignal& stop,
+                          SignalHandler::Options) -> absl::StatusOr<std::unique_ptr<SignalHandler>> {
+          if (on_signals) on_signals(stop);
+          return std::make_unique<NoSignals>();
+        },
+        .run =
+            [this](const LoadedConfig& loaded, Process&) {
+              ran = loaded.config;
+              return 0;
+            },
+    };
+    return app::Execute(args, process);
+  }
+  json::Value Connection(const std::string& ns, const std::string& name) {
+    const auto text = kube.Get(kube::kClusterConnections, {ns, name}, {});
+    REQUIRE(text.ok());
+    return *json::Value::Parse(*text);
+  }
+  void Put(const std::string& ns, const std::string& name, json::Value::Array finalizers) {
+    json::Value object;
+    json::Value& metadata = object.Mutable("metadata");
+    metadata.Mutable("namespace") = ns;
+    metadata.Mutable("name") = name;
+    if (!finalizers.empty()) metadata.Mutable("finalizers") = std::move(finalizers);
+    object.Mutable("spec").Mutable("endpoint") = "https://x";
+    object.Mutable("spec").Mutable("credentialsRef").Mutable("name") = "s";
+    REQUIRE(kube.store().Put(kube::kClusterConnections, std::move(object)).ok());
+  }
+};
+
+}  // namespace clusterpulse::app

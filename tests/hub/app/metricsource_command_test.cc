@@ -1,0 +1,413 @@
+#include "hub/app/metricsource_command.h"
+
+#include <algorithm>
+#include <thread>
+
+#include <catch2/catch.hpp>
+#include <fmt/format.h>
+
+#include "hub/app/source_trial.h"
+#include "tests/hub/app/command_fixture.h"
+#include "tests/hub/app/source_rig.h"
+
+namespace clusterpulse::app {
+namespace {
+
+using kube::Verb;
+
+const std::string kPods = R"(apiVersion: clusterpulse.io/v1alpha1
+kind: MetricSource
+metadata: {name: pods}
+spec:
+  source: {apiVersion: v1, kind: Pod}
+  fields:
+    - {name: phase, path: .status.phase}
+    - {name: restarts, path: .status.restarts, type: integer}
+  computed:
+    - {name: twice, expression: restarts * 2, type: integer}
+  aggregations:
+    - {name: total, function: count}
+    - {name: by_phase, function: count, groupBy: phase}
+    - {name: most, function: max, field: restarts}
+  collection: {retryAttempts: 0}
+  rbac: {resourceTypeName: pod}
+)";
+const std::string kBroken = R"(apiVersion: clusterpulse.io/v1alpha1
+kind: MetricSource
+metadata:
+  name: broken
+  namespace: hub
+spec:
+  source:
+    apiVersion: v1
+    kind: Pod
+  fields:
+    - name: restarts
+      path: .status.restarts
+      type: integr
+  computed:
+    - name: twice
+      expression: rond(restarts) * 2
+  rbac: {resourceTypeName: pod}
+)";
+
+void PutPod(CommandFixture& f, const std::string& ns, const std::string& name, const std::string& status) {
+  const auto pod = json::Value::Parse(
+      fmt::format(R"({{"metadata":{{"namespace":"{}","name":"{}"}},"status":{}}})", ns, name, status));
+  REQUIRE(pod.ok());
+  REQUIRE(f.kube.store().Put(kube::kPods, *pod).ok());
+}
+
+TEST_CASE("check says what is valid, on one line each") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string one = folder.Write("one.yaml", kPods);
+  const std::string more = folder.Write("more.yaml", "kind: ConfigMap\n---\n" + kPods + "---\n" + kPods);
+  CHECK(f.Execute({"metricsource", "check", one, more, "--namespace=hub"}) == 0);
+  const std::string said = folder.Local(f.out.str());
+  CHECK(said.find("one.yaml: hub/pods: ok, 2 fields, 1 computed, 3 aggregations, hash ") == 0);
+  CHECK(std::count(said.begin(), said.end(), '\n') == 3);
+  CHECK(f.err.str().empty());
+  // Nothing of a cluster.
+  CHECK(f.kube.calls().empty());
+
+  f.variables["NAMESPACE"] = "fleet";
+  CHECK(f.Execute({"metricsource", "check", one}) == 0);
+  CHECK(f.out.str().find(": fleet/pods: ok") != std::string::npos);
+}
+
+TEST_CASE("check names every problem with its line, and fails") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file = folder.Write("some.yaml", kPods + "---\n" + kBroken);
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  CHECK(folder.Local(f.err.str()) ==
+        "some.yaml:30: spec.fields[0].type: unknown type \"integr\", did you mean \"integer\"?\n"
+        "some.yaml:33: spec.computed[0].expression:1: unknown function \"rond\", did you mean \"round\"?\n");
+  const std::string said = folder.Local(f.out.str());
+  CHECK(said.find("some.yaml: clusterpulse/pods: ok, ") == 0);
+  CHECK(said.find("\nsome.yaml: hub/broken: 2 errors\n") != std::string::npos);
+}
+
+TEST_CASE("check shows warnings and does not fail for them") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file = folder.Write("some.yaml", kPods.substr(0, kPods.find("  rbac:")));
+  CHECK(f.Execute({"metricsource", "check", file}) == 0);
+  CHECK(folder.Local(f.err.str()) ==
+        "some.yaml:5: warning: spec.rbac.resourceTypeName: is absent: no policy can give access to what is "
+        "collected\n");
+  CHECK(f.out.str().find(": ok, ") != std::string::npos);
+}
+
+TEST_CASE("check as JSON has everything on stdout") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file = folder.Write("some.yaml", kPods + "---\n" + kBroken);
+  CHECK(f.Execute({"metricsource", "check", file, "-o", "json"}) == 1);
+  CHECK(f.err.str().empty());
+  const auto answer = json::Value::Parse(f.out.str());
+  REQUIRE(answer.ok());
+  REQUIRE((*answer)["sources"].items().size() == 2);
+  const json::Value &pods = (*answer)["sources"].items()[0], &broken = (*answer)["sources"].items()[1];
+  CHECK(pods["valid"].BoolOr());
+  CHECK(pods["namespace"].StringOr() == "clusterpulse");
+  CHECK(pods["hash"].StringOr().size() == 16);
+  CHECK(pods["diagnostics"].items().empty());
+  CHECK(broken["file"].StringOr() == file);
+  CHECK(broken["document"].IntOr() == 1);
+  CHECK(broken["namespace"].StringOr() == "hub");
+  CHECK_FALSE(broken["valid"].BoolOr(true));
+  CHECK(broken["hash"].IsNull());
+  CHECK(broken["diagnostics"].Dump() ==
+        R"([{"column":0,"line":30,"message":"unknown type \"integr\"","path":"spec.fields[0].type",)"
+        R"("severity":"error","suggestion":"integer"},)"
+        R"({"column":1,"line":33,"message":"unknown function \"rond\"","path":"spec.computed[0].expression",)"
+        R"("severity":"error","suggestion":"round"}])");
+}
+
+TEST_CASE("files that cannot be used are named, the others are checked all the same") {
+  struct Case {
+    std::string text, message;
+  };
+  const std::vector<Case> cases = {
+      {"a: [1, 2\n", "some.yaml: reading YAML: line "},
+      {"", "some.yaml: there is no MetricSource in it"},
+      {"kind: ConfigMap\n", "some.yaml: there is no MetricSource in it"},
+      {"kind: MetricSource\n---\n" + kPods, "some.yaml:1: apiVersion of a MetricSource is clusterpulse.io/v1alpha1"},
+      {kPods + "---\nkind: MetricSource\napiVersion: clusterpulse.io/v1\n",
+       "some.yaml:19: apiVersion of a MetricSource is clusterpulse.io/v1alpha1"},
+      {std::string((4 << 20) + 1, '#'), "some.yaml: larger than 4194304 bytes"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.message) {
+      CommandFixture f;
+      const Folder folder;
+      const std::string bad = folder.Write("some.yaml", c.text), good = folder.Write("good.yaml", kPods);
+      CHECK(f.Execute({"metricsource", "check", bad, good}) == 1);
+      CHECK(folder.Local(f.err.str()).find("clusterpulse-hub: " + c.message) == 0);
+      CHECK(folder.Local(f.out.str()).find("good.yaml: clusterpulse/pods: ok") == 0);
+    }
+  }
+  CommandFixture f;
+  CHECK(f.Execute({"metricsource", "check", "/none/such.yaml"}) == 1);
+  CHECK(f.err.str() == "clusterpulse-hub: /none/such.yaml: cannot be read\n");
+  // A folder opens, and cannot be read.
+  CHECK(f.Execute({"metricsource", "check", "/tmp"}) == 1);
+  CHECK(f.err.str().find("clusterpulse-hub: /tmp: ") == 0);
+}
+
+TEST_CASE("check looks into lists, as kubectl writes them") {
+  CommandFixture f;
+  const Folder folder;
+  std::string items = "apiVersion: v1\nkind: List\nitems:\n- kind: ConfigMap\n";
+  std::string item = "- ";
+  for (const char c : kBroken) item += c == '\n' ? std::string("\n  ") : std::string(1, c);
+  const std::string file = folder.Write("list.yaml", items + item + "\n");
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  CHECK(folder.Local(f.err.str()) ==
+        "list.yaml:17: spec.fields[0].type: unknown type \"integr\", did you mean \"integer\"?\n"
+        "list.yaml:20: spec.computed[0].expression:1: unknown function \"rond\", did you mean \"round\"?\n");
+  CHECK(folder.Local(f.out.str()) == "list.yaml: hub/broken: 2 errors\n");
+}
+
+TEST_CASE("what the API server would refuse is refused") {
+  struct Case {
+    std::string from, to, message;
+  };
+  const std::vector<Case> cases = {
+      {"name: pods}", "name: My_pods}", "some.yaml:3: metadata.name: \"My_pods\" is no name of an object"},
+      {"name: pods}", "name: -pods}", "some.yaml:3: metadata.name: \"-pods\" is no name of an object"},
+      {"  fields:", "  enabled: 'no'\n  fields:", "some.yaml:6: spec.enabled: is neither true nor false"},
+  };
+  for (const Case& c : cases) {
+    DYNAMIC_SECTION(c.to) {
+      CommandFixture f;
+      const Folder folder;
+      std::string text = kPods;
+      text.replace(text.find(c.from), c.from.size(), c.to);
+      CHECK(f.Execute({"metricsource", "check", folder.Write("some.yaml", text)}) == 1);
+      CHECK(folder.Local(f.err.str()).find(c.message) == 0);
+    }
+  }
+}
+
+TEST_CASE("a source without a name is refused") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file =
+      folder.Write("some.yaml", "apiVersion: clusterpulse.io/v1alpha1\nkind: MetricSource\nspec: {}\n");
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  CHECK(folder.Local(f.err.str()).find("some.yaml:1: metadata.name: is required\n") == 0);
+}
+
+TEST_CASE("try shows rows, aggregations, how the fields fit, and what it cost") {
+  CommandFixture f;
+  const Folder folder;
+  PutPod(f, "a", "x", R"({"phase":"Running","restarts":3})");
+  PutPod(f, "a", "y", R"({"phase":"Failed","restarts":"many"})");
+  PutPod(f, "b", "long", R"({"phase":"a phase with\nmore to say than fits into a cell of a table","restarts":1})");
+  PutPod(f, "b", "ä", R"({"restarts":0})");
+  const std::string file = folder.Write("pods.yaml", kPods);
+  CHECK(f.Execute({"metricsource", "try", file, "--kubeconfig=/some/config", "--context", "staging"}) == 0);
+  CHECK(f.kubeconfig == "/some/config");
+  CHECK(f.context == "staging");
+  CHECK(f.err.str().empty());
+  CHECK(WithoutCosts(f.out.str()) ==
+        "clusterpulse/pods: 4 rows of v1 Pod\n"
+        "\n"
+        "NAME   NAMESPACE   phase                                      restarts   twice\n"
+        "x      a           Running                                    3          6\n"
+        "y      a           Failed                                     -          -\n"
+        "long   b           a phase with?more to say than fits in...   1          2\n"
+        "ä      b           -                                          0          0\n"
+        "\n"
+        "AGGREGATION                                  VALUE\n"
+        "total                                        4\n"
+        "by_phase\n"
+        "  Failed                                     1\n"
+        "  Running                                    1\n"
+        "  _unknown_                                  1\n"
+        "  a phase with?more to say than fits in...   1\n"
+        "most                                         3\n"
+        "\n"
+        "FIELD      MATCHED    EMPTY      WRONG TYPE\n"
+        "phase      3 (75 %)   1 (25 %)   0 (0 %)\n"
+        "restarts   3 (75 %)   0 (0 %)    1 (25 %)\n"
+        "\n"
+        "4 objects listed, N bytes, 1 list call, N ms\n");
+}
+
+TEST_CASE("try as JSON has everything") {
+  CommandFixture f;
+  const Folder folder;
+  PutPod(f, "a", "x", R"({"phase":"Running","restarts":3})");
+  PutPod(f, "a", "y", R"({"phase":null,"restarts":"many"})");
+  const std::string file = folder.Write("pods.yaml", kPods + "---\n" + kPods);
+  CHECK(f.Execute({"metricsource", "try", "-o=json", file}) == 0);
+  CHECK(f.err.str().empty());
+  auto answer = json::Value::Parse(f.out.str());
+  REQUIRE(answer.ok());
+  REQUIRE((*answer)["sources"].items().size() == 2);
+  json::Value source = (*answer)["sources"].items()[1];
+  for (const char* differs : {"startedAt", "durationMs", "bytes", "hash", "file"}) {
+    CHECK(source.Find(differs) != nullptr);
+    source.Erase(differs);
+  }
+  const auto expected = json::Value::Parse(R"({
+    "document":1,"namespace":"clusterpulse","name":"pods","valid":true,"diagnostics":[],
+    "objects":2,"listCalls":1,"errors":[],"resourceCount":2,"truncated":false,
+    "fields":[{"field":"phase","matched":1,"missing":0,"null":1,"wrongType":0},
+              {"field":"restarts","matched":1,"missing":0,"null":0,"wrongType":1}],
+    "expressions":{"typeErrors":0,"budgetErrors":0},
+    "aggregations":{"total":2,"by_phase":{"Running":1,"_unknown_":1},"most":3},
+    "resources":[{"_id":"a/x","_namespace":"a","_name":"x","values":{"phase":"Running","restarts":3,"twice":6}},
+                 {"_id":"a/y","_namespace":"a","_name":"y","values":{"phase":null,"restarts":null,"twice":null}}]})");
+  REQUIRE(expected.ok());
+  CHECK(source.Dump() == expected->Dump());
+}
+
+TEST_CASE("try looks at one namespace, and at so many objects") {
+  CommandFixture f;
+  const Folder folder;
+  for (const char* ns : {"a", "b"}) {
+    for (const char* name : {"x", "y", "z"}) PutPod(f, ns, name, R"({"restarts":1})");
+  }
+  const std::string file = folder.Write("pods.yaml", kPods);
+  CHECK(f.Execute({"metricsource", "try", file, "-n", "b"}) == 0);
+  CHECK(f.out.str().find("clusterpulse/pods: 3 rows of v1 Pod\n") == 0);
+  CHECK(f.out.str().find("x      a ") == std::string::npos);
+  CHECK(f.Execute({"metricsource", "try", file, "-n", "b", "--limit", "2"}) == 0);
+  CHECK(f.out.str().find("clusterpulse/pods: 2 rows of v1 Pod; there are more, which are left out") == 0);
+  CHECK(f.out.str().find("\ntotal         2\n") != std::string::npos);
+
+  // A namespace that the source would not look at.
+  std::string text = kPods + "  clusters: {names: [none]}\n  enabled: false\n";
+  text.replace(text.find("kind: Pod}"), 10, "kind: Pod, namespaces: {exclude: [b]}}");
+  const std::string other = folder.Write("other.yaml", text);
+  CHECK(f.Execute({"metricsource", "try", other, "-n", "b"}) == 0);
+  CHECK(f.out.str().find("clusterpulse/pods: 0 rows of v1 Pod\n") == 0);
+  CHECK(f.err.str() == "warning: clusterpulse/pods does not take the namespace b: spec.source.namespaces\n");
+  CHECK(f.Execute({"metricsource", "try", other}) == 0);
+  CHECK(f.out.str().find("clusterpulse/pods: 3 rows of v1 Pod\n") == 0);
+}
+
+TEST_CASE("of many rows the table has the first, and with a limit all") {
+  CommandFixture f;
+  const Folder folder;
+  for (int i = 0; i < 60; ++i) PutPod(f, "a", fmt::format("p{:02}", i), R"({"restarts":1})");
+  const std::string file = folder.Write("pods.yaml", kPods);
+  CHECK(f.Execute({"metricsource", "try", file}) == 0);
+  CHECK(f.out.str().find("\np49 ") != std::string::npos);
+  CHECK(f.out.str().find("\np50 ") == std::string::npos);
+  CHECK(f.out.str().find("\n... and 10 more; --limit N shows N of them, -o json all\n") != std::string::npos);
+  CHECK(f.Execute({"metricsource", "try", file, "--limit=55"}) == 0);
+  CHECK(f.out.str().find("\np54 ") != std::string::npos);
+  CHECK(f.out.str().find("... and") == std::string::npos);
+}
+
+TEST_CASE("a run that fails has its word on stderr, and exit code 1") {
+  CommandFixture f;
+  const Folder folder;
+  PutPod(f, "a", "x", R"({"restarts":1})");
+  const std::string file = folder.Write("pods.yaml", kPods);
+  f.kube.FailNext(Verb::kList, "pods",
+                  kube::ToStatus({.code = 403, .reason = "Forbidden", .message = "pods is forbidden"}));
+  CHECK(f.Execute({"metricsource", "try", file}) == 1);
+  CHECK(f.err.str().find("clusterpulse-hub: clusterpulse/pods: Forbidden: ") == 0);
+  CHECK(f.err.str().find("pods is forbidden") != std::string::npos);
+  CHECK(f.out.str().empty());
+
+  // The next source is run all the same.
+  const std::string both = folder.Write("both.yaml", kPods + "---\n" + kPods);
+  f.kube.FailNext(Verb::kList, "pods", absl::PermissionDeniedError("no"));
+  CHECK(f.Execute({"metricsource", "try", both, "-o", "json"}) == 1);
+  const auto answer = json::Value::Parse(f.out.str());
+  REQUIRE(answer.ok());
+  const json::Value& sources = (*answer)["sources"];
+  REQUIRE(sources.items().size() == 2);
+  CHECK(sources.items()[0]["failure"].StringOr() == "Forbidden");
+  CHECK(sources.items()[0]["message"].StringOr() == "no");
+  CHECK(sources.items()[0]["resources"].IsNull());
+  CHECK(sources.items()[1]["resourceCount"].IntOr() == 1);
+
+  std::string text = kPods;
+  text.replace(text.find("apiVersion: v1,"), 15, "apiVersion: example.org/v1,");
+  const std::string unknown = folder.Write("unknown.yaml", text);
+  CHECK(f.Execute({"metricsource", "try", unknown}) == 1);
+  CHECK(f.err.str() ==
+        "clusterpulse-hub: clusterpulse/pods: NotInstalled: the server does not serve Pod in example.org/v1\n");
+
+  CHECK(f.Execute({"metricsource", "try", file, "--kubeconfig=/missing"}) == 1);
+  CHECK(f.err.str() == "clusterpulse-hub: /missing: no such file\n");
+}
+
+TEST_CASE("a namespace that fails is said, and costs the exit code but no rows of others") {
+  CommandFixture f;
+  const Folder folder;
+  PutPod(f, "a", "x", R"({"restarts":1})");
+  PutPod(f, "b", "x", R"({"restarts":1})");
+  std::string text = kPods;
+  text.replace(text.find("kind: Pod}"), 10, "kind: Pod, namespaces: {include: [a, b]}}");
+  text.replace(text.find("retryAttempts: 0"), 16, "retryAttempts: 0, parallelism: 1");
+  const std::string file = folder.Write("pods.yaml", text);
+  f.kube.FailNext(Verb::kList, "pods", absl::PermissionDeniedError("pods is forbidden"));
+  CHECK(f.Execute({"metricsource", "try", file}) == 1);
+  CHECK(f.err.str() == "clusterpulse-hub: clusterpulse/pods: namespace a: pods is forbidden\n");
+  CHECK(f.out.str().find("clusterpulse/pods: 1 row of v1 Pod\n") == 0);
+}
+
+TEST_CASE("nothing is run when a source has an error") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file = folder.Write("some.yaml", kPods + "---\n" + kBroken);
+  CHECK(f.Execute({"metricsource", "try", file}) == 1);
+  CHECK(f.err.str().find("unknown function \"rond\", did you mean \"round\"?\n") != std::string::npos);
+  CHECK(f.out.str().find(": hub/broken: 2 errors\n") != std::string::npos);
+  CHECK(f.kube.calls().empty());
+}
+
+TEST_CASE("a signal ends a run") {
+  CommandFixture f;
+  const Folder folder;
+  f.kube.Hold(Verb::kList, "pods");
+  std::jthread stopper;
+  f.on_signals = [&](base::StopSignal& stop) {
+    stopper = std::jthread([&] {
+      CHECK(f.kube.WaitForCalls(Verb::kList, "pods", 1));
+      stop.RequestStop();
+    });
+  };
+  CHECK(f.Execute({"metricsource", "try", folder.Write("pods.yaml", kPods)}) == 1);
+  CHECK(f.err.str().find("clusterpulse-hub: clusterpulse/pods: Stopped: ") == 0);
+}
+
+TEST_CASE("a run that takes long says how far it is") {
+  base::Mutex mu;
+  base::CondVar changed;
+  std::vector<std::string> lines;
+  {
+    TrialProgress progress("hub/pods", {.first = std::chrono::milliseconds(1),
+                                        .every = std::chrono::milliseconds(1),
+                                        .print = [&](const std::string& line) {
+                                          base::MutexLock lock(mu);
+                                          lines.push_back(line);
+                                          changed.NotifyAll();
+                                        }});
+    progress.Update({.objects = 500, .bytes = 123456, .calls = 1});
+    base::MutexLock lock(mu);
+    const auto is_told = [&] {
+      return !lines.empty() && lines.back().find("hub/pods: 500 objects listed, 123456 bytes, 1 list call after ") == 0;
+    };
+    while (!is_told()) changed.Wait(mu);
+  }
+  // Its end ends the lines. None comes before `first`.
+  const std::size_t count = lines.size();
+  {
+    TrialProgress quiet("hub/pods", {.first = std::chrono::hours(1), .print = [&](const std::string&) { FAIL(); }});
+  }
+  CHECK(lines.size() == count);
+}
+
+}  // namespace
+}  // namespace clusterpulse::app
