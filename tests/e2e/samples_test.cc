@@ -115,6 +115,28 @@ void CheckDeployment(const KubeTestEnv::Server& api, const Collector& collector)
   }
 }
 
+// With the rights of the samples every sample source runs, where its kind is served.
+void CheckSources(const std::string& kubeconfig) {
+  std::string ran;
+  for (const auto& entry : std::filesystem::directory_iterator(kDeploy + "/samples/metricsources")) {
+    CommandResult tried;
+    // The server takes a moment to know of new rights.
+    const bool is_allowed = Eventually(seconds(20), [&] {
+      tried = RunCommand(
+          {BinDir() + "/clusterpulse-hub", "metricsource", "try", entry.path().string(), "--kubeconfig", kubeconfig});
+      return tried.exit_code == 0 || Contains(tried.out, ": NotInstalled: ");
+    });
+    CAPTURE(entry.path(), tried.out);
+    CHECK(is_allowed);
+    if (tried.exit_code == 0) ran += entry.path().stem().string() + " ";
+  }
+  for (const char* name : {"pvc-capacity", "deployment-health", "node-pressure", "failed-jobs", "ingress-hosts",
+                           "image-versions", "openshift-version-history"}) {
+    CAPTURE(name, ran);
+    CHECK(Contains(ran, name));
+  }
+}
+
 TEST_CASE("the samples are taken by the API server and are all the rights that the programs need") {
   REQUIRE_REAL_SERVERS();
   TempDir dir;
@@ -133,7 +155,10 @@ TEST_CASE("the samples are taken by the API server and are all the rights that t
   CheckApply(*shore, kDeploy + "/crds");
   REQUIRE(shore->Kubectl({"create", "namespace", kNamespace, "--save-config"}).exit_code == 0);
   // kubectl finds unknown fields by the published schema, which comes a second or so later.
-  REQUIRE(Eventually(seconds(30), [&] { return shore->Kubectl({"explain", "clusterconnections"}).exit_code == 0; }));
+  REQUIRE(Eventually(seconds(30), [&] {
+    return shore->Kubectl({"explain", "clusterconnections"}).exit_code == 0 &&
+           shore->Kubectl({"explain", "metricsources"}).exit_code == 0;
+  }));
 
   int files = 0;
   for (const char* folder : {"crds", "samples"}) {
@@ -182,6 +207,10 @@ TEST_CASE("the samples are taken by the API server and are all the rights that t
   CHECK(hub.Metric("kube_requests_total", {"cluster=\"pulled\"", "code=\"200\""}) > 0);
   CheckDeployment(*shore, collector);
   CHECK(collector.process().Stop() == 0);
+
+  // Last: the rights above were to be enough without these.
+  CheckApply(*shore, kDeploy + "/samples/metricsources-rbac.yaml");
+  CheckSources(dir.File("kubeconfig"));
 }
 
 }  // namespace
