@@ -1,6 +1,7 @@
 #include "tests/sim/delivery_log.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace clusterpulse::sim {
 
@@ -14,7 +15,7 @@ void DeliveryLog::AddMade(const std::string& cluster, const std::string& instanc
 }
 
 void DeliveryLog::AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance,
-                          std::uint64_t seq) {
+                          std::uint64_t seq, bool offered) {
   const auto known = instances_.find(instance);
   if (known != instances_.end()) {
     std::vector<Made>& made = known->second.made;
@@ -22,6 +23,7 @@ void DeliveryLog::AddSent(const std::string& cluster, std::int64_t collected_ms,
       return batch.seq == seq && batch.collected_ms == collected_ms;
     });
     if (found != made.rend()) {
+      found->is_offered = offered && (!found->was_sent || found->is_offered);
       found->was_sent = true;
       return;
     }
@@ -36,10 +38,21 @@ void DeliveryLog::AddSent(const std::string& cluster, std::int64_t collected_ms,
   if (!found->was_sent) made.erase(std::next(found).base());  // that number was never of any meaning
   renumbered.seq = seq;
   renumbered.was_sent = true;
+  renumbered.is_offered = offered;
   renumbered.is_durable = false;
   numbered_by->second = instance;
   instances_[instance].cluster = cluster;
   instances_[instance].made.push_back(std::move(renumbered));
+}
+
+void DeliveryLog::AddKnown(const std::string& instance, std::uint64_t last_seq) {
+  std::vector<Made>& made = instances_[instance].made;
+  for (Made& batch : made) {
+    if (!std::exchange(batch.is_offered, false) || batch.seq > last_seq) continue;
+    batch.was_sent = std::none_of(made.begin(), made.end(), [&batch](const Made& other) {
+      return &other != &batch && other.seq == batch.seq && other.was_sent;
+    });
+  }
 }
 
 void DeliveryLog::AddDurable(const std::string& instance, const model::DurablePosition& position) {

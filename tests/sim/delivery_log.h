@@ -30,6 +30,7 @@ struct Made {
   std::vector<std::pair<std::string, double>> samples;  // series, value; all stamped `collected_ms`
   std::string state;                                    // what readers shall see of it
   bool was_sent = false;                                // under this number
+  bool is_offered = false;                              // but only before the hub had said which numbers it knows
   bool is_volatile = false;                             // its collector said that it keeps it in memory only
   bool is_gone = false;                                 // and took it along
   bool is_durable = false;                              // told after it was sent under this number
@@ -57,7 +58,12 @@ class DeliveryLog {
 
   void AddMade(const std::string& cluster, const std::string& instance, Made made);
   // It goes to the hub under that number, which may be another one than it was made with.
-  void AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance, std::uint64_t seq);
+  // `offered`: which has not said yet which numbers it knows.
+  void AddSent(const std::string& cluster, std::int64_t collected_ms, const std::string& instance, std::uint64_t seq,
+               bool offered = false);
+  // A hub says which numbers it knows: what was offered under one of them, and is not the only batch that was sent
+  // under it, is not meant, and will get another.
+  void AddKnown(const std::string& instance, std::uint64_t last_seq);
   void AddDurable(const std::string& instance, const model::DurablePosition& position);
   // A process of that cluster's collector ended, and what was in its memory went.
   void AddEnd(const std::string& cluster);

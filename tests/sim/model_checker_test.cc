@@ -186,6 +186,19 @@ TEST_CASE("each breach of the promise is found") {
   }
 }
 
+TEST_CASE("what was offered under a number that the hub knows of another batch is not meant by it") {
+  Run run;
+  run.options.is_settled = false;
+  run.AddBatch("new", 5, 16, false);
+  run.log.AddSent("c", 16000, "new", 5, true);
+  const bool is_told = GENERATE(false, true);
+  if (is_told) run.log.AddKnown("new", 5);
+  run.log.AddDurable("new", {5, {}});
+  run.contents.kept["new"].collected_ms = {16000};
+  INFO(Text(run.Check()));
+  CHECK(run.Check().empty() == is_told);
+}
+
 TEST_CASE("a gap of a collector that is gone need not be known to a hub whose store forgot that one") {
   Run forgot;
   forgot.log.AddGap("old", {.seqs = {2, 2}});

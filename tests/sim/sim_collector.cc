@@ -138,13 +138,15 @@ struct SimCollector::Process final : link::HubTransport::Events {
     if (const auto* const registration = std::get_if<model::Registration>(&*decoded)) {
       opened_instance.clear();
       instance = registration->instance;
+      is_welcomed = false;
       note(registration->gaps);
       world.Log("collector {} registers: holds {}..{}, durable to {}", collector.index_, registration->held.first,
                 registration->held.last, registration->durable_low);
     } else if (const auto* const heartbeat = std::get_if<model::Heartbeat>(&*decoded)) {
       note(heartbeat->gaps);
     } else if (const auto* const head = std::get_if<wire::BatchHead>(&*decoded)) {
-      collector.log_.AddSent(collector.cluster_, base::UnixMillis(head->batch.collected_at), instance, head->batch.seq);
+      collector.log_.AddSent(collector.cluster_, base::UnixMillis(head->batch.collected_at), instance, head->batch.seq,
+                             !is_welcomed);
       world.Log("collector {} sends {}{}", collector.index_, head->batch.seq, head->batch.history_only ? "h" : "");
     }
   }
@@ -156,6 +158,10 @@ struct SimCollector::Process final : link::HubTransport::Events {
     if (const auto* const welcome = std::get_if<model::Welcome>(&*decoded)) {
       world.Log("collector {} is welcomed by {}: epoch {}, durable {}", collector.index_, welcome->hub, welcome->epoch,
                 Text(welcome->durable));
+      is_welcomed = true;
+      const model::DurablePosition& durable = welcome->durable;
+      log.AddKnown(instance,
+                   std::max(welcome->last_seq, durable.ranges.empty() ? durable.low : durable.ranges.back().last));
       log.AddDurable(instance, welcome->durable);
     } else if (const auto* const ack = std::get_if<model::DeliveryAck>(&*decoded)) {
       log.AddDurable(instance, ack->durable);
@@ -244,6 +250,7 @@ struct SimCollector::Process final : link::HubTransport::Events {
   std::string instance;         // that numbers its batches now
   std::string opened_instance;  // of a spool that was opened, before it does
   bool is_disk_woken = false;
+  bool is_welcomed = false;  // on this stream
   link::Outbox outbox;
   collector::Batcher batcher;
   CollectorTransport transport;
