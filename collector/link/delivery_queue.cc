@@ -180,7 +180,7 @@ void DeliveryQueue::Launch(Entry& entry) {
   entry.state = State::kInFlight;
   entry.was_sent = true;
   last_offered_ = std::max(last_offered_, entry.seq);
-  if (!peer_->upstream) NoteSent();
+  NoteSent();
   in_flight_.emplace(entry.seq, bytes);
   in_flight_bytes_ += bytes;
   if (!entry.as_history) return;
@@ -405,7 +405,7 @@ std::vector<model::Gap> DeliveryQueue::TakeGaps() {
 void DeliveryQueue::SetPeer(const Peer& peer) {
   peer_ = peer;
   peer_->credits = peer.upstream ? kUpstreamCredits : Clamped(peer.credits);
-  if (!peer.upstream) NoteSent();
+  NoteSent();
   for (Entry& entry : entries_) {
     if (entry.state == State::kRefused) entry.state = State::kWaiting;
   }
@@ -418,7 +418,6 @@ void DeliveryQueue::SetCredits(model::Credits credits) {
 }
 
 void DeliveryQueue::Disconnected() {
-  if (peer_.has_value() && !peer_->upstream) NoteSent();
   peer_.reset();
   begun_.reset();
   wanted_.reset();
@@ -761,7 +760,8 @@ void DeliveryQueue::FreeUpstream(std::uint64_t first_of_batch, std::uint64_t las
   });
   verdicts_.durable = durable_.position();
   AddLost(lost);
-  // Of one that leaves again and again: what lies within a gap, which gaps that were joined stand for, need not be told.
+  // Of one that leaves again and again: what lies within a gap, which gaps that were joined stand for, need not be
+  // told.
   if (durable_.position().ranges.size() <= kMostGaps) return;
   model::DurablePosition position = durable_.position();
   const std::vector<model::Gap> known = gaps();

@@ -254,7 +254,7 @@ class DeliveryQueue {
   void RefuseForNow(Entry& entry, std::string_view reason);
   // Of the range, what is neither kept nor known to be lost.
   std::vector<model::SeqRange> Missing(model::SeqRange range) const;
-  // What was offered, a hub of ours has, if it is known what the numbers mean to it.
+  // What was offered, a hub of ours may have, and nobody else's under that number, once it is known what numbers mean.
   void NoteSent() {
     if (is_confirmed_) last_sent_ = std::max(last_sent_, last_offered_);
   }
@@ -271,9 +271,9 @@ class DeliveryQueue {
   std::map<std::uint64_t, std::size_t> in_flight_;  // numbers to bytes
   std::size_t in_flight_bytes_ = 0, history_in_flight_ = 0, history_in_flight_bytes_ = 0;
   std::uint64_t history_from_ = 0;  // no history waits below
-  // The highest number that a hub can have from this process or those before, as a batch or as a gap. What went to a
-  // hub that never said what it is may have had a number that this hub knows already: it is offered, not sent. (If the
-  // hub took it, it comes again under another number, with the same times and values.)
+  // The highest number that a hub can have from this process or those before, as a batch or as a gap. What goes
+  // out before Confirmed may have a number that the hub knows already: it is offered, not sent. (If the hub took it, it
+  // comes again under another number, with the same times and values.)
   std::uint64_t last_sent_ = 0, last_offered_ = 0, last_told_ = 0;
   bool is_confirmed_ = true;
   base::SystemTime last_collected_at_{};  // of the newest

@@ -533,6 +533,23 @@ TEST_CASE("what was offered before gets its number only when the disk has time, 
   CHECK(rig.Gaps().empty());
 }
 
+TEST_CASE("what was offered by a process whose numbers are known to be its own keeps them") {
+  SpoolRig rig;
+  rig.Start();
+  rig.Connect();
+  rig.AddNodes();
+  rig.Drain();
+  rig.outbox->Disconnected();
+  rig.Describe();
+  rig.outbox->SetPeer({.upstream = true});
+  rig.AddNodes(true);
+  CHECK(rig.Send() == Sent{"2"});
+  // The hub was slow and has it, and the stream broke before it could say so.
+  rig.Connect({1, {}}, 2);
+  CHECK(Seqs(rig.Drain()) == std::vector<std::uint64_t>{2});
+  CHECK(rig.Gaps().empty());
+}
+
 TEST_CASE("gaps that the hub was told are no numbers that were forgotten") {
   SpoolRig rig;
   rig.options.max_batches = 2;
