@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "collector/spool/spool.h"
 #include "common/base/status.h"
@@ -49,7 +50,8 @@ struct SimCollector::Process final : link::HubTransport::Events {
                 },
             .is_pending = [this] { return outbox.IsNewestPending(); },
             .observe = [this](bool full) { return Observe(full); },
-            .deliver = [this](model::Batch batch, bool full) { Deliver(std::move(batch), full); }};
+            .deliver = [this](model::Batch batch, const std::vector<model::RowStream>&,
+                              bool full) { Deliver(std::move(batch), full); }};
   }
   link::Outbox::Options MakeOutboxOptions() {
     link::Outbox::Options options{.max_batches = collector.options_.max_batches};

@@ -390,6 +390,10 @@ class Simulation {
       for (const Made& made : known->second.made) {
         // It may have got another number, which leaves a hole where it was.
         if (made.is_volatile || kept.collected_ms.contains(made.collected_ms)) continue;
+        const bool has_another = std::any_of(known->second.made.begin(), known->second.made.end(), [&](const Made& m) {
+          return m.collected_ms == made.collected_ms && m.seq != made.seq;
+        });
+        if (has_another) continue;
         const bool is_lost = std::any_of(kept.gaps.begin(), kept.gaps.end(), [&](const auto& gap) {
           return gap.cause == model::GapCause::kCollectorLost && gap.seqs.first <= made.seq &&
                  made.seq <= gap.seqs.last;
