@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <system_error>
 #include <thread>
 
 #include "common/base/thread.h"
@@ -15,7 +16,10 @@ void RunParallel(const std::vector<std::function<void()>>& tasks, int limit) {
   };
   const auto threads = std::min(tasks.size(), static_cast<std::size_t>(std::max(limit, 1)));
   std::vector<std::jthread> helpers;  // joined when this returns
-  for (std::size_t i = 1; i < threads; ++i) helpers.push_back(StartThread("parallel", work));
+  try {
+    for (std::size_t i = 1; i < threads; ++i) helpers.push_back(StartThread("parallel", work));
+  } catch (const std::system_error&) {  // no more threads to be had: those there are do the work
+  }
   work();
 }
 

@@ -24,6 +24,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLongestRetry{10000};
 constexpr milliseconds kShortestCall{5000};
+// Of the rows of one list, as the table has them: fields may be as large as objects.
+constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 constexpr int kLargestPage = 10000;  // kube::ListQuery::limit
 // A field selector of more is longer than some proxies let through.
 constexpr std::size_t kMostExcluded = 40;
@@ -102,6 +104,9 @@ class Run {
     auto found = Retry([&] { return discovery_.Find(target.api_version, target.kind, Call()); });
     if (found.ok()) {
       resource_ = *std::move(found);
+      if (resource_.group.empty() && resource_.plural == "secrets" && !source_.is_secret) {
+        return absl::InvalidArgumentError("the kind of Secrets is Secret");
+      }
       return absl::OkStatus();
     }
     if (!target.resource.empty() || found.status().code() == absl::StatusCode::kPermissionDenied) {
@@ -161,7 +166,7 @@ class Run {
 
   void ListWhole(Collection& out) {
     Chunk chunk(source_);
-    List("", chunk);
+    List("", most_, chunk);
     if (!chunk.status.ok()) return Fail(out, chunk.status);
     out.rows = std::move(chunk.rows);
     out.truncated = chunk.truncated;
@@ -176,7 +181,8 @@ class Run {
     for (std::size_t i = 0; i < namespaces.size(); ++i) {
       tasks.emplace_back([this, &namespaces, &chunks, i] {
         auto chunk = std::make_unique<Chunk>(source_);
-        List(namespaces[i], *chunk);
+        List(namespaces[i], most_ - RowsBefore(chunks, i), *chunk);
+        base::MutexLock lock(mu_);
         chunks[i] = std::move(chunk);
       });
     }
@@ -207,6 +213,16 @@ class Run {
     if (failed == chunks.size()) Fail(out, first_error);
   }
 
+  // As far as is known by now; what comes behind the bound is not kept.
+  std::int64_t RowsBefore(const std::vector<std::unique_ptr<Chunk>>& chunks, std::size_t end) {
+    base::MutexLock lock(mu_);
+    std::int64_t rows = 0;
+    for (std::size_t i = 0; i < end; ++i) {
+      if (chunks[i] != nullptr) rows += static_cast<std::int64_t>(chunks[i]->rows.size());
+    }
+    return std::min(rows, most_);
+  }
+
   static void Add(const Chunk& chunk, Collection& out) {
     if (out.fields.empty()) out.fields.resize(chunk.fields.size());
     for (std::size_t f = 0; f < chunk.fields.size(); ++f) {
@@ -218,7 +234,7 @@ class Run {
     out.evaluation += chunk.evaluation;
   }
 
-  void List(const std::string& ns, Chunk& chunk) {
+  void List(const std::string& ns, std::int64_t most, Chunk& chunk) {
     kube::ListQuery query{.resource = resource_,
                           .ns = ns,
                           .label_selector = source_.spec.target.label_selector,
@@ -235,7 +251,7 @@ class Run {
     };
     for (int pages = 0;;) {
       const std::size_t before = chunk.rows.size();
-      absl::StatusOr<kube::ListPage> page = ListPage(query, reader, chunk);
+      absl::StatusOr<kube::ListPage> page = ListPage(query, most, reader, chunk);
       if (chunk.truncated) break;
       if (!page.ok() && page.status().code() == absl::StatusCode::kInvalidArgument && !query.field_selector.empty()) {
         // Some servers cannot filter by namespace.
@@ -262,7 +278,8 @@ class Run {
     chunk.evaluation = reader.evaluation();
   }
 
-  absl::StatusOr<kube::ListPage> ListPage(const kube::ListQuery& query, RowReader& reader, Chunk& chunk) {
+  absl::StatusOr<kube::ListPage> ListPage(const kube::ListQuery& query, std::int64_t most, RowReader& reader,
+                                          Chunk& chunk) {
     if (clock_.Steady() >= deadline_) {
       return base::MakeStatus(absl::StatusCode::kDeadlineExceeded, "not done within {} s",
                               source_.collection.timeout.count());
@@ -272,8 +289,10 @@ class Run {
       ++objects;
       ASSIGN_OR_RETURN(const bool is_taken, reader.Read(object));
       if (!is_taken) return absl::OkStatus();
-      if (static_cast<std::int64_t>(chunk.rows.size()) >= most_) {
+      const std::size_t rows = chunk.rows.size();
+      if (static_cast<std::int64_t>(rows) >= most || (rows % 64 == 0 && chunk.rows.MemoryBytes() > kMostBytes)) {
         chunk.truncated = true;
+        reader.Uncount();
         return absl::CancelledError("enough");
       }
       chunk.rows.Append(reader.meta(), reader.values());
@@ -360,6 +379,10 @@ model::SourceResult ToSummary(const Source& source, const Collection& collection
   if (!collection.errors.empty()) {
     out.message = collection.errors.front();
     if (collection.errors.size() > 1) out.message += fmt::format(" (and {} more)", collection.errors.size() - 1);
+  }
+  if (const std::uint64_t lost = collection.evaluation.type_errors + collection.evaluation.budget_errors; lost > 0) {
+    out.message +=
+        fmt::format("{}{} operations of computed values had no result", out.message.empty() ? "" : "; ", lost);
   }
   out.resource_count = static_cast<std::int32_t>(collection.rows.size());
   Summarise(source, collection.rows, out);

@@ -56,9 +56,10 @@ class Order {
       }
       const std::size_t used = uses_[step.at][step.next++];
       if (state_[used] == State::kOpen) {
+        if (cycles_.size() == kMostCycles) continue;
         auto from = std::find_if(path.begin(), path.end(), [&](const Step& s) { return s.at == used; });
         std::vector<std::size_t>& cycle = cycles_.emplace_back();
-        for (; from != path.end(); ++from) cycle.push_back(from->at);
+        for (; from != path.end() && cycle.size() < kLongestCycle; ++from) cycle.push_back(from->at);
         cycle.push_back(used);
       } else if (state_[used] == State::kNew) {
         state_[used] = State::kOpen;
@@ -66,6 +67,9 @@ class Order {
       }
     }
   }
+
+  // What is told of them: a spec of nothing else has more than anybody reads.
+  static constexpr std::size_t kMostCycles = 20, kLongestCycle = 20;
 
   std::vector<std::vector<std::size_t>> uses_;
   std::vector<State> state_;

@@ -39,6 +39,9 @@ class RowReader {
   std::span<const Value> values() const { return row_; }
   const RowMeta& meta() const { return meta_; }
 
+  // The object that was read last is not to be counted after all.
+  void Uncount() { projector_.Uncount(); }
+
   // For fields that come from elsewhere: set them, then Compute, and values() is the row. Texts must live until then.
   std::span<Value> fields() { return std::span(row_).first(source_.projection->size()); }
   void Compute();

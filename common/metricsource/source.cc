@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <optional>
 #include <set>
 #include <utility>
@@ -20,7 +19,12 @@ namespace {
 
 // Raised whenever the same spec begins to mean something else: part of the hash.
 constexpr int kEngineVersion = 1;
-constexpr std::size_t kMostParts = 1000;  // fields, computed values or aggregations
+constexpr std::size_t kMostParts = 500;  // fields, computed values or aggregations
+// Of a definition: hundreds of them go to a collector in one message.
+constexpr std::size_t kLargestDefinition = std::size_t{256} << 10;
+constexpr std::int64_t kLongestTimeout = 600, kMostResources = 100'000, kLargestBatch = 10'000, kMostRetries = 20,
+                       kMostParallel = 16;
+constexpr std::int64_t kLongestInterval = 7 * 24 * 3600;
 constexpr std::string_view kSpecialNames[] = {"_namespace", "_name"};
 constexpr std::string_view kKeywords[] = {"true", "false", "null", "nil"};
 constexpr std::string_view kScopes[] = {"Namespaced", "Cluster"};
@@ -51,6 +55,8 @@ class Compiler {
 
   void Run() {
     CompileTarget();
+    // What is too much is not looked through.
+    if (!CheckCounts()) return;
     CheckNames();
     CompileFields();
     CompileComputed();
@@ -88,6 +94,8 @@ class Compiler {
                          Nearest(target.scope, kScopes));
     }
     source_.is_cluster_scoped = target.scope == "Cluster";
+    source_.is_secret =
+        source_.group.empty() && (EqualsIgnoringCase(target.kind, "Secret") || source_.resource == "secrets");
     if (source_.is_cluster_scoped && target.namespaces) {
       diagnostics_.Warning("spec.source.namespaces", "has no effect with the scope Cluster");
     }
@@ -96,9 +104,6 @@ class Compiler {
   // Every name that expressions and aggregations may use, and no name twice.
   void CheckNames() {
     if (spec_.fields.empty()) diagnostics_.Error("spec.fields", "at least one field is required");
-    CheckCount("spec.fields", spec_.fields.size());
-    CheckCount("spec.computed", spec_.computed.size());
-    CheckCount("spec.aggregations", spec_.aggregations.size());
     std::set<std::string_view> fields, computed, aggregations;
     for (std::size_t i = 0; i < spec_.fields.size(); ++i) {
       CheckName(fmt::format("spec.fields[{}].name", i), spec_.fields[i].name, "field", fields);
@@ -117,10 +122,15 @@ class Compiler {
     }
   }
 
-  void CheckCount(std::string_view path, std::size_t count) {
-    if (count > kMostParts) {
+  bool CheckCounts() {
+    const auto is_allowed = [this](std::string_view path, std::size_t count) {
+      if (count <= kMostParts) return true;
       diagnostics_.Error(path, fmt::format("{} entries; at most {} are allowed", count, kMostParts));
-    }
+      return false;
+    };
+    const bool fields = is_allowed("spec.fields", spec_.fields.size());
+    const bool computed = is_allowed("spec.computed", spec_.computed.size());
+    return is_allowed("spec.aggregations", spec_.aggregations.size()) && fields && computed;
   }
 
   void CheckName(const std::string& path, std::string_view name, std::string_view what,
@@ -157,13 +167,12 @@ class Compiler {
       source_.columns.push_back({field.name, type ? KindsOf(used) : kAnyKind, used == FieldType::kTimestamp});
       if (path) fields.push_back({field.name, *std::move(path), used, field.default_text});
     }
-    const bool is_secret = spec_.target.kind == "Secret" && source_.group.empty();
     if (fields.size() < spec_.fields.size()) return;  // an index would not be that of the field
     source_.metadata_only = std::all_of(fields.begin(), fields.end(), [](const ProjectedField& field) {
       const std::vector<Path::Segment>& segments = field.path.segments();
       return !segments.empty() && segments.front().key == "metadata";
     });
-    source_.projection = Projection::Compile(std::move(fields), is_secret, "spec.fields", diagnostics_);
+    source_.projection = Projection::Compile(std::move(fields), source_.is_secret, "spec.fields", diagnostics_);
   }
 
   void CompileComputed() {
@@ -200,16 +209,16 @@ class Compiler {
 
   // `floor`: what the schema holds new objects to; older ones are raised to it, and what makes no sense at all counts
   // as absent.
+  // `ceiling`: what one source may cost a cluster and us.
   template <typename T>
-  T Setting(std::string_view member, std::optional<std::int64_t> given, T fallback, std::int64_t floor) {
+  T Setting(std::string_view member, std::optional<std::int64_t> given, T fallback, std::int64_t floor,
+            std::int64_t ceiling) {
     if (!given) return fallback;
-    if (*given >= floor && *given <= std::numeric_limits<std::int32_t>::max()) return static_cast<T>(*given);
-    const std::int64_t used = *given <= 0      ? static_cast<std::int64_t>(fallback)
-                              : *given < floor ? floor
-                                               : std::numeric_limits<std::int32_t>::max();
+    if (*given >= floor && *given <= ceiling) return static_cast<T>(*given);
+    const std::int64_t used =
+        *given <= 0 ? static_cast<std::int64_t>(fallback) : std::clamp<std::int64_t>(*given, floor, ceiling);
     diagnostics_.Warning(fmt::format("spec.collection.{}", member),
-                         fmt::format("{} is not within {}..{}; {} is used", *given, floor,
-                                     std::numeric_limits<std::int32_t>::max(), used));
+                         fmt::format("{} is not within {}..{}; {} is used", *given, floor, ceiling, used));
     return static_cast<T>(used);
   }
 
@@ -217,14 +226,15 @@ class Compiler {
     const CollectionSpec& spec = spec_.collection;
     const CollectionSettings defaults;
     CollectionSettings& out = source_.collection;
-    out.interval = std::chrono::seconds(
-        Setting<std::int64_t>("intervalSeconds", spec.interval_seconds, defaults.interval.count(), 30));
+    out.interval = std::chrono::seconds(Setting<std::int64_t>("intervalSeconds", spec.interval_seconds,
+                                                              defaults.interval.count(), 30, kLongestInterval));
     out.timeout = std::chrono::seconds(
-        Setting<std::int64_t>("timeoutSeconds", spec.timeout_seconds, defaults.timeout.count(), 5));
-    out.max_resources = Setting<std::int64_t>("maxResources", spec.max_resources, defaults.max_resources, 1);
-    out.batch_size = Setting<int>("batchSize", spec.batch_size, defaults.batch_size, 10);
-    out.retry_attempts = Setting<int>("retryAttempts", spec.retry_attempts, defaults.retry_attempts, 0);
-    out.parallelism = Setting<int>("parallelism", spec.parallelism, defaults.parallelism, 1);
+        Setting<std::int64_t>("timeoutSeconds", spec.timeout_seconds, defaults.timeout.count(), 5, kLongestTimeout));
+    out.max_resources =
+        Setting<std::int64_t>("maxResources", spec.max_resources, defaults.max_resources, 1, kMostResources);
+    out.batch_size = Setting<int>("batchSize", spec.batch_size, defaults.batch_size, 10, kLargestBatch);
+    out.retry_attempts = Setting<int>("retryAttempts", spec.retry_attempts, defaults.retry_attempts, 0, kMostRetries);
+    out.parallelism = Setting<int>("parallelism", spec.parallelism, defaults.parallelism, 1, kMostParallel);
   }
 
   void CheckRbac() {
@@ -263,6 +273,8 @@ void WriteTarget(json::Writer& writer, const Source& source) {
   writer.Member("apiVersion", target.api_version).Member("kind", target.kind);
   writer.Member("scope", source.is_cluster_scoped ? "Cluster" : "Namespaced");
   writer.Member("group", source.group).Member("version", source.version).Member("resource", source.resource);
+  // Ours: "resource" may be a guess, this is not.
+  if (!target.resource.empty()) writer.Member("plural", target.resource);
   if (!target.label_selector.empty()) writer.Member("labelSelector", target.label_selector);
   if (target.namespaces) {
     writer.Key("namespaces").BeginObject();
@@ -273,18 +285,24 @@ void WriteTarget(json::Writer& writer, const Source& source) {
   writer.EndObject();
 }
 
+// What an upstream collector goes by. It leaves nothing out of what it finds, so of objects and metadata as a whole,
+// which may hold what is secret, it is led to nothing.
+std::vector<std::string> SegmentsForUpstream(std::string_view path) {
+  std::vector<std::string> segments = UpstreamPathSegments(path);
+  const bool is_withheld = segments.empty() || segments == std::vector<std::string>{"metadata"} ||
+                           segments == std::vector<std::string>{"metadata", "annotations"};
+  if (is_withheld) segments = {"clusterpulse.io/withheld"};
+  return segments;
+}
+
 void WriteFields(json::Writer& writer, const Source& source) {
   writer.Key("fields").BeginArray();
   std::int64_t index = 0;
   for (const FieldSpec& field : source.spec.fields) {
     writer.BeginObject().Member("name", field.name).Member("path", field.path).Key("pathSegments");
-    if (const std::vector<std::string> segments = UpstreamPathSegments(field.path); segments.empty()) {
-      writer.Null();
-    } else {
-      writer.BeginArray();
-      for (const std::string& segment : segments) writer.String(segment);
-      writer.EndArray();
-    }
+    writer.BeginArray();
+    for (const std::string& segment : SegmentsForUpstream(field.path)) writer.String(segment);
+    writer.EndArray();
     writer.Member("type", field.type.empty() ? Name(FieldType::kString) : std::string_view(field.type));
     if (field.default_text) writer.Member("default", *field.default_text);
     writer.Member("index", index++).EndObject();
@@ -346,12 +364,16 @@ void WriteContent(json::Writer& writer, const Source& source) {
   WriteSettings(writer, source);
 }
 
-std::string HashOf(const Source& source) {
+std::string ContentOf(const Source& source) {
   std::string text;
   json::Writer writer(text);
   writer.BeginObject().Member("engine", kEngineVersion);
   WriteContent(writer, source);
   writer.EndObject();
+  return text;
+}
+
+std::string HashOf(std::string_view text) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest;
   SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest.data());
   std::string hash;
@@ -369,7 +391,13 @@ std::shared_ptr<const Source> Compile(std::string ns, std::string name, Spec spe
   source->spec = std::move(spec);
   Compiler(*source, diagnostics).Run();
   if (diagnostics.has_errors()) return nullptr;
-  source->hash = HashOf(*source);
+  const std::string content = ContentOf(*source);
+  if (content.size() > kLargestDefinition) {
+    diagnostics.Error(
+        "spec", fmt::format("{} bytes when compiled; at most {} are allowed", content.size(), kLargestDefinition));
+    return nullptr;
+  }
+  source->hash = HashOf(content);
   return source;
 }
 

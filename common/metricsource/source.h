@@ -40,9 +40,10 @@ struct Source {
   std::string resource;
   bool is_cluster_scoped = false;
   bool metadata_only = false;  // no field needs more of an object
+  bool is_secret = false;      // Secrets, however they are spelled: values stay where they are
 
-  std::vector<Column> columns;             // the fields, then the computed values
-  std::optional<Projection> projection;    // fills the first columns; always there once compiled
+  std::vector<Column> columns;           // the fields, then the computed values
+  std::optional<Projection> projection;  // fills the first columns; always there once compiled
   ComputedFields computed;               // fills the others
   std::vector<Aggregation> aggregations;
   CollectionSettings collection;

@@ -122,7 +122,8 @@ TargetSpec ReadTarget(const json::Value& value, const std::string& path, Strictn
   reader.Get("apiVersion", out.api_version);
   reader.Get("kind", out.kind);
   reader.Get("scope", out.scope);
-  reader.Get("resource", out.resource);
+  // A definition's "resource" may be a guess.
+  reader.Get(strictness == Strictness::kDefinition ? "plural" : "resource", out.resource);
   if (const json::Value& namespaces = reader.Member("namespaces"); !namespaces.IsNull()) {
     const Reader lists(namespaces, reader.Path("namespaces"), Known(strictness, kNamespacesMembers), diagnostics);
     lists.Get("include", out.namespaces.emplace().include);

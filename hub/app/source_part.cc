@@ -10,12 +10,17 @@ namespace clusterpulse::app {
 namespace {
 
 // Runs of all sources on all clusters that are read at once; each keeps a page and its rows in memory.
-constexpr int kRunWorkers = 8;
+constexpr int kRunWorkers = 16;
 constexpr int kSourceWorkers = 2;
 // Many sources are often applied at once: collectors are told once.
 constexpr std::chrono::milliseconds kAnnounceAfter{200};
-// A source runs on many clusters at about the same time: its status follows once.
-constexpr std::chrono::milliseconds kReportAfter{1000};
+// A source runs on many clusters at about the same time: its status follows once, sooner when a run went otherwise
+// than the one before.
+constexpr std::chrono::milliseconds kReportAfter{1000}, kReportUsualAfter{10000};
+// A role that is changed together with the hub is there by then.
+constexpr std::chrono::seconds kForbiddenFor{60};
+// Of all definitions that go to one collector, in one message.
+constexpr std::size_t kMostDefinitions = std::size_t{3} << 20;
 constexpr std::chrono::milliseconds kPoll{100};
 
 const kube::ObjectKey kAnnouncement{"", "collectors"};
@@ -78,6 +83,7 @@ class SourcePart::Announcer final : public runtime::Reconciler {
 SourcePart::SourcePart(const Config& config, const Dependencies& dependencies, log::Logger log)
     : config_(config),
       deps_(dependencies),
+      began_(dependencies.clock.Steady()),
       log_(std::move(log)),
       state_(deps_.store, config.cache_ttl),
       sources_(deps_.hub,
@@ -103,8 +109,10 @@ void SourcePart::ComposeControllers(runtime::StatusWriter& status, runtime::Even
                                             .history = deps_.history,
                                             .clock = deps_.clock,
                                             .random = deps_.random},
-      [this](const std::string& source) {
-        if (const auto key = KeyOf(source)) controller_->EnqueueAfter(*key, kReportAfter);
+      [this](const std::string& source, bool is_news) {
+        if (const auto key = KeyOf(source)) {
+          controller_->EnqueueAfter(*key, is_news ? kReportAfter : kReportUsualAfter);
+        }
       },
       reconcile::SourceRunMetrics(deps_.registry), log_);
   runs_.emplace(
@@ -118,6 +126,7 @@ void SourcePart::ComposeControllers(runtime::StatusWriter& status, runtime::Even
                           .stored_clusters = [this] { return deps_.clusters.Clusters(); },
                           .run =
                               [this](const std::string& source, const std::string& cluster) {
+                                runner_->Forget({source, cluster});
                                 runs_->Enqueue({source, cluster});
                               },
                           .sources = state_,
@@ -181,12 +190,20 @@ absl::Status SourcePart::Trouble() const {
 
 bool SourcePart::IsSettled() const {
   const absl::Status trouble = Trouble();
-  return trouble.ok() || kube::IsNotFound(trouble) || trouble.code() == absl::StatusCode::kPermissionDenied;
+  if (trouble.ok() || kube::IsNotFound(trouble)) return true;
+  // Collectors that were told of none meanwhile would drop theirs.
+  return trouble.code() == absl::StatusCode::kPermissionDenied && deps_.clock.Steady() - began_ >= kForbiddenFor;
 }
 
 std::vector<std::string> SourcePart::DefinitionsFor(const std::string& cluster, const model::Labels& labels) const {
   std::vector<std::string> definitions;
-  for (const auto& entry : catalog_.For(cluster, labels)) definitions.push_back(entry->definition);
+  std::size_t size = 0;
+  for (const auto& entry : catalog_.For(cluster, labels)) {
+    size += entry->definition.size();
+    // A larger message would end the stream. Those left out stay pending in their status.
+    if (size > kMostDefinitions) break;
+    definitions.push_back(entry->definition);
+  }
   return definitions;
 }
 

@@ -58,7 +58,7 @@ class SourcePart {
   void AddControllersTo(runtime::Manager& manager);
 
   // The sources are known as far as they can be: a hub whose API server has no such definition, or does not let it
-  // read them, has none.
+  // read them for long, has none.
   bool IsSettled() const;
   // Why they are not known, or cannot be; ok: they are.
   absl::Status Trouble() const;
@@ -80,6 +80,7 @@ class SourcePart {
 
   const Config& config_;
   const Dependencies deps_;
+  const base::SteadyTime began_;
   const log::Logger log_;
 
   store::SourceState state_;

@@ -204,7 +204,10 @@ absl::StatusOr<ApplyResult> ClusterState::DropData(const WriterPosition& positio
   writes.push_back(Delete{keys::Gaps(cluster)});
   writes.push_back(
       HashSet{keys::Writer(cluster, WriterRole::kData), {{std::string(keys::kWriterGapsRevision), "0"}}, {}});
-  return WriteAs(position, writes);
+  ASSIGN_OR_RETURN(const ApplyResult result, WriteAs(position, writes));
+  // Of metric sources; which ones is not known here.
+  if (result != ApplyResult::kFenced) RETURN_IF_ERROR(store_.DeletePrefix(keys::SourceResultsPrefix(cluster)));
+  return result;
 }
 
 absl::StatusOr<std::optional<model::Health>> ClusterState::ReadHealth(const std::string& cluster) {

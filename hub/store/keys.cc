@@ -53,6 +53,7 @@ std::string SourceMeta(std::string_view ns, std::string_view name) {
 std::string SourcesByType(std::string_view resource_type) {
   return Join({"metricsources:by:resourcetype:", resource_type});
 }
+std::string SourceResultsPrefix(std::string_view cluster) { return Join({"cluster:", cluster, ":custom:"}); }
 std::string SourceResult(std::string_view cluster, std::string_view source, std::string_view document) {
   return Join({"cluster:", cluster, ":custom:", source, ":", document});
 }

@@ -57,6 +57,7 @@ inline constexpr std::string_view kSourcesEnabled = "metricsources:enabled";
 std::string SourcesByType(std::string_view resource_type);
 inline constexpr std::string_view kSourceEvents = "metricsource-events";  // a channel
 // "cluster:C:custom:NS/M:<document>": what the source "NS/M" gave.
+std::string SourceResultsPrefix(std::string_view cluster);
 std::string SourceResult(std::string_view cluster, std::string_view source, std::string_view document);
 
 std::string Events(std::string_view name);

@@ -167,12 +167,18 @@ std::vector<Write> SourceState::ResultWrites(const std::string& cluster, const m
                                              const std::optional<SourceRun>& before) const {
   const std::chrono::seconds life = std::max(cache_ttl_, 3 * interval + kSlack);
   SourceRun run = before.value_or(SourceRun());
+  std::vector<Write> writes;
+  if (!result.failure.empty() && run.definition_hash != result.definition_hash) {
+    // What is there is of another version, and would pass for this one's.
+    run = SourceRun();
+    writes.push_back(Delete{keys::SourceResult(cluster, result.source, "resources")});
+    writes.push_back(Delete{keys::SourceResult(cluster, result.source, "aggregations")});
+  }
   run.ran_at = at;
   run.definition_hash = result.definition_hash;
   run.failure = result.failure;
   run.message = result.message;
   run.errors = result.errors;
-  std::vector<Write> writes;
   if (result.failure.empty()) {
     run.collected_at = at;
     run.duration = result.duration;

@@ -59,8 +59,8 @@ class SourceState {
   absl::StatusOr<std::optional<std::string>> ReadDefinition(const std::string& ns, const std::string& name);
 
   // What a run gave: rows, aggregations and meta; of one that failed only the meta, beside what it says of the rows
-  // that stay (`before`). `at`: when it ran. Documents outlive three intervals. REQUIRES: values_json of each row, and
-  // aggregations_json, are JSON objects or empty.
+  // that stay (`before`), unless those are of another version of the source: then they go. `at`: when it ran. Documents
+  // outlive three intervals. REQUIRES: values_json of each row, and aggregations_json, are JSON objects or empty.
   std::vector<Write> ResultWrites(const std::string& cluster, const model::SourceResult& result, base::SystemTime at,
                                   std::chrono::seconds interval, const std::optional<SourceRun>& before) const;
   // The cluster has the source no more.

@@ -15,6 +15,9 @@ namespace {
 constexpr std::chrono::seconds kTrouble{10};  // of the store or the API server: come back soon
 constexpr std::chrono::seconds kLook{30};     // for runs of collectors, and for those that do not come
 constexpr std::chrono::milliseconds kHubCallTimeout{10000};
+constexpr std::chrono::milliseconds kRoutine{10000};
+// What a source leaves is taken away again a pass later: a batch or a run may have been on its way.
+constexpr int kRemovals = 2;
 
 std::vector<runtime::Condition> ConditionsOf(const json::Value& status) {
   std::vector<runtime::Condition> conditions;
@@ -77,6 +80,7 @@ absl::StatusOr<runtime::Result> SourceReconciler::Gone(const kube::ObjectKey& ke
   RETURN_IF_ERROR(Remove(key));
   deps_.status.Forget(kMetricSources, key);
   base::MutexLock lock(mu_);
+  if (known_[key].removals < kRemovals) return runtime::Result{kLook};
   known_.erase(key);
   return runtime::Result{};
 }
@@ -84,25 +88,31 @@ absl::StatusOr<runtime::Result> SourceReconciler::Gone(const kube::ObjectKey& ke
 absl::Status SourceReconciler::Remove(const kube::ObjectKey& key) {
   {
     base::MutexLock lock(mu_);
-    if (known_[key].is_removed) return absl::OkStatus();
+    if (known_[key].removals >= kRemovals) return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(std::vector<std::string> clusters, deps_.stored_clusters());
   for (const FleetCluster& cluster : deps_.clusters()) clusters.push_back(cluster.name);
   std::sort(clusters.begin(), clusters.end());
   clusters.erase(std::unique(clusters.begin(), clusters.end()), clusters.end());
   RETURN_IF_ERROR(deps_.sources.Remove(key.ns, key.name, clusters));
-  RETURN_IF_ERROR(deps_.sources.PublishEvent("deleted", key.ToString(), "null", deps_.clock.Now()));
+  bool is_first = false;
+  {
+    base::MutexLock lock(mu_);
+    is_first = known_[key].removals++ == 0;
+  }
+  if (!is_first) return absl::OkStatus();
   log_.Info("metric source removed", {{"source", key.ToString()}});
-  base::MutexLock lock(mu_);
-  known_[key] = {.is_removed = true};
-  return absl::OkStatus();
+  return deps_.sources.PublishEvent("deleted", key.ToString(), "null", deps_.clock.Now());
 }
 
 absl::Status SourceReconciler::PutDefinition(const CatalogEntry& entry, const kube::ObjectKey& key) {
   {
     base::MutexLock lock(mu_);
-    if (known_[key].definition == entry.definition) return absl::OkStatus();
+    known_[key].removals = 0;
   }
+  // The store may have lost it.
+  ASSIGN_OR_RETURN(const std::optional<std::string> stored, deps_.sources.ReadDefinition(key.ns, key.name));
+  if (stored == entry.definition) return absl::OkStatus();
   const metricsource::Source& source = *entry.source;
   RETURN_IF_ERROR(deps_.sources.PutDefinition({.ns = key.ns,
                                                .name = key.name,
@@ -113,9 +123,6 @@ absl::Status SourceReconciler::PutDefinition(const CatalogEntry& entry, const ku
                                                .api_version = source.spec.target.api_version,
                                                .resource_type = source.spec.rbac.resource_type_name}));
   log_.Info("metric source in force", {{"source", entry.id}, {"hash", source.hash}});
-  base::MutexLock lock(mu_);
-  known_[key].definition = entry.definition;
-  known_[key].is_removed = false;
   return absl::OkStatus();
 }
 
@@ -131,7 +138,8 @@ absl::StatusOr<std::vector<SourceCluster>> SourceReconciler::ClustersOf(const Ca
       if (runs[i]) RETURN_IF_ERROR(deps_.sources.Drop(fleet[i].name, entry.id));
       continue;
     }
-    if (fleet[i].is_pulled) deps_.run(entry.id, fleet[i].name);
+    const bool is_missing = !runs[i] || runs[i]->definition_hash != entry.source->hash;
+    if (fleet[i].is_pulled && is_missing) deps_.run(entry.id, fleet[i].name);
     clusters.push_back({std::move(fleet[i].name), fleet[i].is_reached, std::move(runs[i])});
   }
   return clusters;
@@ -142,7 +150,8 @@ absl::Status SourceReconciler::Report(const MetricSource& object, const SourceRe
   const std::vector<runtime::Condition> before = ConditionsOf(object.status);
   const runtime::Condition* was = runtime::FindCondition(before, "Ready");
   const runtime::Condition* is = runtime::FindCondition(report.conditions, "Ready");
-  if (is != nullptr && (was == nullptr || was->status != is->status || was->reason != is->reason)) {
+  const bool is_news = is != nullptr && (was == nullptr || was->status != is->status || was->reason != is->reason);
+  if (is_news) {
     deps_.events.Record(
         about,
         is->status == "False" && is->reason != "Disabled" ? runtime::EventType::kWarning : runtime::EventType::kNormal,
@@ -154,7 +163,13 @@ absl::Status SourceReconciler::Report(const MetricSource& object, const SourceRe
   update.current = object.status;
   update.desired = report.status;
   update.desired.Mutable("conditions") = ToValue(report.conditions);
-  update.routine = {"lastCollectionTime", "lastCollectionDuration", "resourcesCollected", "fieldValidation"};
+  update.routine = {"lastCollectionTime", "lastCollectionDuration", "resourcesCollected", "fieldValidation",
+                    "truncated"};
+  // Counts in words and numbers may lag; that it began or ceased to work may not, nor which spec this is about.
+  if (!is_news && object.status["observedGeneration"].IntOr() == object.meta.generation) {
+    update.routine.insert(update.routine.end(), {"conditions", "message", "errorsLastRun", "clustersCollected"});
+  }
+  update.routine_interval = kRoutine;
   return deps_.status.Write(update, std::move(stop));
 }
 

@@ -45,7 +45,7 @@ class SourceReconciler final : public runtime::Reconciler {
     std::function<std::vector<FleetCluster>()> clusters;  // all, by name
     // Clusters with documents in the store, of objects that are there or not.
     std::function<absl::StatusOr<std::vector<std::string>>()> stored_clusters;
-    // Has the source run on a cluster that the hub reads, if that is due.
+    // Has the source run on a cluster that the hub reads: the store has nothing of it, or of an older version.
     std::function<void(const std::string& source, const std::string& cluster)> run;
     store::SourceState& sources;
     runtime::StatusWriter& status;
@@ -59,9 +59,8 @@ class SourceReconciler final : public runtime::Reconciler {
  private:
   // What this process knows it has written.
   struct Known {
-    std::string definition;                // in the store
     std::optional<base::SystemTime> told;  // newest run that was published
-    bool is_removed = false;
+    int removals = 0;                      // since it was last in force
   };
 
   absl::StatusOr<runtime::Result> Gone(const kube::ObjectKey& key);

@@ -12,8 +12,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kShortestRetry{30000};
-constexpr milliseconds kStoreTrouble{10000};
+constexpr milliseconds kShortestRetry{30000}, kLongestRetry{300000};
+constexpr milliseconds kBusy{1000};        // the cluster has enough to do
+constexpr milliseconds kSuperseded{1000};  // what was found is not wanted any more: look again
+constexpr milliseconds kFenced{5000};      // somebody else writes the cluster, and whoever reads it will say so
 constexpr double kJitter = 0.05;
 
 std::string ResultLabel(const model::SourceResult& result) {
@@ -41,33 +43,72 @@ SourceRunMetrics::SourceRunMetrics(telemetry::Registry& registry)
                   .With({})),
       rows(registry.Counters("clusterpulse_hub_source_rows_total", "Rows that runs of MetricSources gave").With({})) {}
 
-SourceRunner::SourceRunner(Dependencies dependencies, std::function<void(const std::string&)> on_run,
-                           SourceRunMetrics metrics, log::Logger log)
+SourceRunner::SourceRunner(Dependencies dependencies, OnRun on_run, SourceRunMetrics metrics, log::Logger log)
     : deps_(std::move(dependencies)), on_run_(std::move(on_run)), metrics_(std::move(metrics)), log_(std::move(log)) {}
 
+void SourceRunner::Forget(const kube::ObjectKey& key) {
+  base::MutexLock lock(mu_);
+  last_[key] = {};
+}
+
+SourceCatalog::Entry SourceRunner::Wanted(const kube::ObjectKey& key) const {
+  const SourceCatalog::Entry entry = deps_.catalog.Find(key.ns);
+  const std::optional<model::Labels> labels = deps_.labels(key.name);
+  return entry != nullptr && labels.has_value() && entry->IsFor(key.name, *labels) ? entry : nullptr;
+}
+
 absl::StatusOr<runtime::Result> SourceRunner::Reconcile(const kube::ObjectKey& key, std::stop_token stop) {
-  const std::string &id = key.ns, &cluster = key.name;
-  const SourceCatalog::Entry entry = deps_.catalog.Find(id);
-  const std::optional<model::Labels> labels = deps_.labels(cluster);
-  const bool is_wanted = entry != nullptr && labels.has_value() && entry->IsFor(cluster, *labels);
-  const std::optional<ReachedClusters::Cluster> reached = deps_.clusters.Find(cluster);
-  if (!is_wanted || !reached) {
+  const std::string& cluster = key.name;
+  const SourceCatalog::Entry entry = Wanted(key);
+  const std::optional<Reached> reached = deps_.clusters.Find(cluster);
+  if (entry == nullptr || !reached) {
     base::MutexLock lock(mu_);
     last_.erase(key);
     return runtime::Result{};
   }
-  const metricsource::Source& source = *entry->source;
-  const base::SteadyTime begin = deps_.clock.Steady();
+  if (const auto due = NotDue(key, *entry, *reached)) {
+    return runtime::Result{std::max(milliseconds(1), std::chrono::ceil<milliseconds>(*due - deps_.clock.Steady()))};
+  }
   {
     base::MutexLock lock(mu_);
-    const auto last = last_.find(key);
-    if (last != last_.end() && last->second.hash == source.hash && begin < last->second.due) {
-      return runtime::Result{std::chrono::ceil<milliseconds>(last->second.due - begin)};
+    if (running_[cluster] == kPerCluster) return runtime::Result{kBusy};
+    ++running_[cluster];
+  }
+  absl::StatusOr<runtime::Result> result = Run(key, *entry, *reached, std::move(stop));
+  base::MutexLock lock(mu_);
+  if (--running_[cluster] == 0) running_.erase(cluster);
+  return result;
+}
+
+std::optional<base::SteadyTime> SourceRunner::NotDue(const kube::ObjectKey& key, const CatalogEntry& entry,
+                                                     const Reached& reached) {
+  const base::SteadyTime now = deps_.clock.Steady();
+  {
+    base::MutexLock lock(mu_);
+    if (const auto last = last_.find(key); last != last_.end()) {
+      const Last& known = last->second;
+      const bool is_same = known.hash == entry.source->hash && (!known.outcome || known.api.lock() == reached.api);
+      return is_same && now < known.due ? std::optional(known.due) : std::nullopt;
     }
   }
+  // The first look of this process. A store that cannot be asked now says nothing.
+  const auto runs = deps_.sources.ReadRuns(entry.id, {key.name});
+  if (!runs.ok() || !runs->front() || !runs->front()->failure.empty()) return std::nullopt;
+  const store::SourceRun& run = *runs->front();
+  const auto age = std::max<base::SystemTime::duration>(deps_.clock.Now() - run.ran_at, {});
+  if (run.definition_hash != entry.source->hash || age >= entry.source->collection.interval) return std::nullopt;
+  const base::SteadyTime due = now + (entry.source->collection.interval - age);
+  base::MutexLock lock(mu_);
+  last_[key] = {.due = due, .hash = run.definition_hash, .api = {}};
+  return due;
+}
 
+absl::StatusOr<runtime::Result> SourceRunner::Run(const kube::ObjectKey& key, const CatalogEntry& entry,
+                                                  const Reached& reached, std::stop_token stop) {
+  const metricsource::Source& source = *entry.source;
+  const base::SteadyTime begin = deps_.clock.Steady();
   metricsource::Collection collection =
-      metricsource::Collect(source, *reached->api, *reached->discovery, deps_.clock, deps_.random, {.stop = stop});
+      metricsource::Collect(source, *reached.api, *reached.discovery, deps_.clock, deps_.random, {.stop = stop});
   if (stop.stop_requested()) return absl::CancelledError("the hub is stopping");
   const base::SystemTime at = collection.started;
   const model::SourceResult result = metricsource::ToResult(source, collection);
@@ -75,30 +116,45 @@ absl::StatusOr<runtime::Result> SourceRunner::Reconcile(const kube::ObjectKey& k
   metrics_.seconds.Observe(std::chrono::duration<double>(collection.duration).count());
   metrics_.rows.Add(static_cast<double>(result.rows.size()));
 
-  if (const absl::Status stored = Store(*entry, cluster, reached->epoch, result, at); !stored.ok()) {
-    log_.Warn("what a metric source found cannot be stored",
-              {{"source", id}, {"cluster", cluster}, {"error", log::ToText(stored)}});
-    return runtime::Result{kStoreTrouble};
+  // While it ran, the source may have gone or changed, or the cluster have become another one.
+  const SourceCatalog::Entry now = Wanted(key);
+  const std::optional<Reached> there = deps_.clusters.Find(key.name);
+  if (now == nullptr || now->source->hash != source.hash || !there || there->api != reached.api) {
+    return runtime::Result{kSuperseded};
   }
-  if (deps_.history != nullptr && !result.aggregations.empty()) {
-    model::Batch samples{.cluster = cluster, .collected_at = at};
-    samples.sources.push_back({.source = id, .aggregations = result.aggregations});
-    deps_.history->Write(samples);
-  }
+  const absl::StatusOr<store::ApplyResult> stored = Store(entry, key.name, reached.epoch, result, at);
+  if (stored.ok() && *stored == store::ApplyResult::kFenced) return runtime::Result{kFenced};
+
   milliseconds wait = source.collection.interval;
-  if (!result.failure.empty() || result.errors > 0) wait = std::max(wait / 2, kShortestRetry);
+  if (!stored.ok() || !result.failure.empty() || result.errors > 0) {
+    wait = std::min(wait, std::clamp(wait / 2, kShortestRetry, kLongestRetry));
+  }
   wait += milliseconds(static_cast<std::int64_t>(static_cast<double>(wait.count()) * kJitter * deps_.random.Uniform()));
   const base::SteadyTime due = begin + wait;
+  bool is_news = false;
   {
     base::MutexLock lock(mu_);
-    last_[key] = {due, source.hash};
+    Last& last = last_[key];
+    is_news = last.outcome != result.failure || last.hash != source.hash;
+    last = {due, source.hash, reached.api, result.failure};
   }
-  on_run_(id);
+  if (!stored.ok()) {
+    log_.Warn("what a metric source found cannot be stored",
+              {{"source", entry.id}, {"cluster", key.name}, {"error", log::ToText(stored.status())}});
+  } else {
+    if (deps_.history != nullptr && !result.aggregations.empty()) {
+      model::Batch samples{.cluster = key.name, .collected_at = at};
+      samples.sources.push_back({.source = entry.id, .aggregations = result.aggregations});
+      deps_.history->Write(samples);
+    }
+    on_run_(entry.id, is_news);
+  }
   return runtime::Result{std::max(milliseconds(1), std::chrono::ceil<milliseconds>(due - deps_.clock.Steady()))};
 }
 
-absl::Status SourceRunner::Store(const CatalogEntry& entry, const std::string& cluster, std::uint64_t epoch,
-                                 const model::SourceResult& result, base::SystemTime at) {
+absl::StatusOr<store::ApplyResult> SourceRunner::Store(const CatalogEntry& entry, const std::string& cluster,
+                                                       std::uint64_t epoch, const model::SourceResult& result,
+                                                       base::SystemTime at) {
   std::optional<store::SourceRun> before;
   if (!result.failure.empty()) {
     ASSIGN_OR_RETURN(auto runs, deps_.sources.ReadRuns(entry.id, {cluster}));
@@ -107,7 +163,7 @@ absl::Status SourceRunner::Store(const CatalogEntry& entry, const std::string& c
   const std::vector<store::Write> writes =
       deps_.sources.ResultWrites(cluster, result, at, entry.source->collection.interval, before);
   // Without a number: fenced once somebody else writes the cluster.
-  return deps_.state.WriteAs({.cluster = cluster, .epoch = epoch, .role = store::WriterRole::kData}, writes).status();
+  return deps_.state.WriteAs({.cluster = cluster, .epoch = epoch, .role = store::WriterRole::kData}, writes);
 }
 
 }  // namespace clusterpulse::reconcile

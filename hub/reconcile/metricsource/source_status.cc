@@ -153,15 +153,15 @@ SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster
   std::string phase = "Active", message;
   runtime::Condition ready;
   const auto selected = static_cast<std::int64_t>(clusters.size());
-  if (!entry.is_current) {
+  if (!entry.enabled) {
+    phase = "Disabled";
+    message = "spec.enabled is false";
+    ready = Ready("False", "Disabled", message, entry);
+  } else if (!entry.is_current) {
     phase = "Error";
     message = entry.problems.Summary();
     if (entry.source != nullptr) message += "\nthe last valid version stays in force";
     ready = Ready("False", "InvalidSpec", message, entry);
-  } else if (!entry.enabled) {
-    phase = "Disabled";
-    message = "spec.enabled is false";
-    ready = Ready("False", "Disabled", message, entry);
   } else if (selected == 0) {
     message = "no cluster is selected" + Warnings(entry);
     ready = Ready("True", "NoClusters", message, entry);

@@ -154,6 +154,12 @@ TEST_CASE("the bound counts what is left after the namespaces are chosen") {
   f.Use(R"({"source":{"namespaces":{"include":["b","c"]}},"collection":{"maxResources":1}})");
   CHECK(Ids(f.Run()) == std::vector<std::string>{"b/x"});
   CHECK(f.Run().truncated);
+  // Whichever list ends first.
+  f.Use(R"({"source":{"namespaces":{"include":["a","b","c"],"exclude":[]}},"collection":{"maxResources":6,
+           "parallelism":1}})");
+  CHECK(Ids(f.Run()) == std::vector<std::string>{"a/p0", "a/p1", "a/p2", "a/p3", "a/p4", "b/x"});
+  CHECK(f.Run().truncated);
+  CHECK(f.Run().fields.at(0).matched == 6);
 }
 
 TEST_CASE("a failure that may pass is tried again, others have a name") {

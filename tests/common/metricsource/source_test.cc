@@ -170,7 +170,16 @@ TEST_CASE("everything that is wrong with a source is said at once, with its plac
        {"spec.aggregations[1].groupBy: unknown field \"stat\", did you mean \"state\"?"}},
       {"an interval",
        [](auto& s) { s.Mutable("collection").Mutable("intervalSeconds") = 5; },
-       {"warning: spec.collection.intervalSeconds: 5 is not within 30..2147483647; 30 is used"}},
+       {"warning: spec.collection.intervalSeconds: 5 is not within 30..604800; 30 is used"}},
+      {"too much of everything",
+       [](auto& s) {
+         s.Mutable("collection") =
+             Parsed(R"({"parallelism":5000,"timeoutSeconds":2000000000,"maxResources":1000000,"batchSize":20000})");
+       },
+       {"warning: spec.collection.timeoutSeconds: 2000000000 is not within 5..600; 600 is used",
+        "warning: spec.collection.maxResources: 1000000 is not within 1..100000; 100000 is used",
+        "warning: spec.collection.batchSize: 20000 is not within 10..10000; 10000 is used",
+        "warning: spec.collection.parallelism: 5000 is not within 1..16; 16 is used"}},
       {"a built-in type",
        [](auto& s) { s.Mutable("rbac").Mutable("resourceTypeName") = "pods"; },
        {"warning: spec.rbac.resourceTypeName: \"pods\" is what policies call the fleet's own data"}},
@@ -324,6 +333,57 @@ TEST_CASE("clusters are chosen by name and by label") {
   CHECK(selector.Matches("edge-1", {{"ring", "canary"}}) == c.edge1);
   CHECK(selector.Matches("edge-2", {{"ring", "stable"}}) == c.edge2);
   CHECK(selector.Matches("core", {{"ring", "canary"}}) == c.core);
+}
+
+TEST_CASE("more than a source may have is refused before it is looked at") {
+  json::Value spec = Parsed(kQueues);
+  json::Value::Array computed;
+  for (int i = 0; i < 100'000; ++i) computed.push_back(Parsed(R"({"name":"x","expression":"nope + 1"})"));
+  spec.Mutable("computed") = std::move(computed);
+  Diagnostics diagnostics;
+  CHECK(CompileSpec(spec, diagnostics) == nullptr);
+  CHECK(Texts(diagnostics) == std::vector<std::string>{"spec.computed: 100000 entries; at most 500 are allowed"});
+  spec = Parsed(kQueues);
+  Item(spec, "fields", 1).Mutable("default") = std::string(std::size_t{300} << 10, 'x');
+  Diagnostics large;
+  CHECK(CompileSpec(spec, large) == nullptr);
+}
+
+TEST_CASE("Secrets keep their values, however they are spelled") {
+  struct Case {
+    const char *target, *path;
+    bool is_allowed;
+  };
+  for (const Case& c : std::vector<Case>{
+           {R"({"apiVersion":"v1","kind":"Secret"})", ".data.password", false},
+           {R"({"apiVersion":"v1","kind":"secret"})", ".data.password", false},
+           {R"({"apiVersion":"v1","kind":"Foo","resource":"secrets"})", ".data.password", false},
+           {R"({"apiVersion":"v1","kind":"Secrets"})", ".stringData", true},  // no such kind: refused by the server
+           {R"({"apiVersion":"v1","kind":"Secret"})", ".type", true},
+           {R"({"apiVersion":"example.org/v1","kind":"Secret"})", ".data.password", true}}) {
+    CAPTURE(c.target, c.path);
+    json::Value spec = Parsed(kQueues);
+    spec.Mutable("source") = Parsed(c.target);
+    Item(spec, "fields", 1).Mutable("path") = c.path;
+    Item(spec, "fields", 0).Mutable("path") = ".metadata.generation";
+    Item(spec, "fields", 2).Mutable("path") = ".metadata.creationTimestamp";
+    Diagnostics diagnostics;
+    CHECK((CompileSpec(spec, diagnostics) != nullptr) == c.is_allowed);
+  }
+}
+
+TEST_CASE("an upstream collector is led to nothing that our projection would leave out") {
+  for (const char* path : {".", ".metadata", "metadata", ".metadata.annotations"}) {
+    CAPTURE(path);
+    json::Value spec = Parsed(kQueues);
+    Item(spec, "fields", 1).Mutable("path") = path;
+    Diagnostics diagnostics;
+    const auto source = CompileSpec(spec, diagnostics);
+    REQUIRE(source != nullptr);
+    const json::Value definition = Parsed(Definition(*source, {}));
+    CHECK(definition["fields"].items().at(1)["pathSegments"].Dump() == R"(["clusterpulse.io/withheld"])");
+    CHECK(definition["fields"].items().at(1)["path"].StringOr() == path);
+  }
 }
 
 TEST_CASE("only metadata is asked for when no field needs more") {

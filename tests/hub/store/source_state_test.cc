@@ -132,7 +132,7 @@ TEST_CASE("a result becomes the documents of the contract") {
   }
   SECTION("a run that failed leaves the rows, and says so") {
     const std::string rows = f.Text("cluster:c1:custom:ns/q:resources");
-    model::SourceResult failed{.source = "ns/q", .definition_hash = "2222", .failure = "Forbidden", .message = "no"};
+    model::SourceResult failed{.source = "ns/q", .definition_hash = "0f1e", .failure = "Forbidden", .message = "no"};
     failed.errors = 1;
     f.Put(failed, At("2031-02-03T04:06:06Z"), 60s, run);
     CHECK(f.Text("cluster:c1:custom:ns/q:resources") == rows);
@@ -144,6 +144,13 @@ TEST_CASE("a result becomes the documents of the contract") {
     CHECK(after->collected_at == run->collected_at);
     CHECK(after->resources == 2);
     CHECK(after->errors == 1);
+  }
+  SECTION("but not those of another version") {
+    model::SourceResult failed{.source = "ns/q", .definition_hash = "2222", .failure = "Forbidden", .message = "no"};
+    f.Put(failed, At("2031-02-03T04:06:06Z"), 60s, run);
+    CHECK(f.Text("cluster:c1:custom:ns/q:resources") == "-");
+    CHECK(f.Text("cluster:c1:custom:ns/q:aggregations") == "-");
+    CHECK(f.Run()->resources == 0);
   }
 }
 

@@ -96,9 +96,9 @@ struct Fixture {
     return ParsedJson((*object)->json)["status"];
   }
   // A run of the source as it is now has ended on the cluster.
-  void Ran(const std::string& cluster, std::int32_t resources) {
+  void Ran(const std::string& cluster, std::int32_t resources, std::string hash = "") {
     model::SourceResult result{.source = "hub/pods", .resource_count = resources};
-    result.definition_hash = catalog.Find("hub/pods")->source->hash;
+    result.definition_hash = hash.empty() ? catalog.Find("hub/pods")->source->hash : std::move(hash);
     REQUIRE(store->Commit(sources.ResultWrites(cluster, result, clock.Now(), 60s, std::nullopt)).ok());
   }
   // Once there are so many, or after a while.
@@ -125,6 +125,7 @@ TEST_CASE("a source is stored, run where the hub reads, and reported") {
   CHECK(f.Keys() == Words{"metricsource:hub:pods", "metricsource:hub:pods:meta", "metricsources:all",
                           "metricsources:by:resourcetype:pod", "metricsources:enabled"});
   CHECK(f.runs == Words{"hub/pods@core"});  // edge-1 has a collector
+  f.runs.clear();
   CHECK(f.Status()["phase"].StringOr() == "Active");
   CHECK(f.Status()["clusters"]["lagging"].IntOr() == 2);
   CHECK(f.Published(0).empty());
@@ -135,6 +136,7 @@ TEST_CASE("a source is stored, run where the hub reads, and reported") {
   CHECK(f.Status()["conditions"].items().at(0)["reason"].StringOr() == "CollectionSuccessful");
   CHECK(f.Status()["clusters"]["current"].IntOr() == 2);
   CHECK(f.events.Count("CollectionSuccessful") == 1);
+  CHECK(f.runs.empty());  // the store has what it gave
   CHECK(f.Published(1) == Words{"reconciled"});
   f.Pass();
   CHECK(f.Published(1).size() == 1);  // nothing new ran
@@ -142,6 +144,12 @@ TEST_CASE("a source is stored, run where the hub reads, and reported") {
   f.Ran("core", 6);
   f.Pass();
   CHECK(f.Published(2).size() == 2);
+
+  // A store that lost everything gets it again.
+  REQUIRE(f.store->DeletePrefix("").ok());
+  f.Pass();
+  CHECK(f.Keys().size() == 5);
+  CHECK(f.runs == Words{"hub/pods@core"});
 }
 
 TEST_CASE("a cluster that the source is not for any more loses what it gave") {
@@ -172,6 +180,9 @@ TEST_CASE("a source that is disabled or gone leaves nothing") {
   }
   SECTION("gone") {
     f.Remove();
+    CHECK(f.Pass().requeue_after == 30s);
+    CHECK(f.Keys().empty());
+    f.Ran("core", 5, "old");  // was on its way
     CHECK_FALSE(f.Pass().requeue_after.has_value());
     CHECK(f.Keys().empty());
     CHECK(f.Published(1) == Words{"deleted"});

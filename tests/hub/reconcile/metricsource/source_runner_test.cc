@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <catch2/catch.hpp>
@@ -40,7 +41,7 @@ struct Fixture {
        .history = &history,
        .clock = clock,
        .random = random},
-      [this](const std::string& source) { told.push_back(source); }};
+      [this](const std::string& source, bool is_news) { told.push_back(source + (is_news ? "!" : "")); }};
   const kube::ObjectKey key{"hub/pods", "core"};
 
   Fixture() {
@@ -80,7 +81,7 @@ TEST_CASE("a run is stored, told, written to the history, and comes again after 
   REQUIRE(run.has_value());
   CHECK(run->resources == 1);
   CHECK(run->definition_hash == f.catalog.Find("hub/pods")->source->hash);
-  CHECK(f.told == std::vector<std::string>{"hub/pods"});
+  CHECK(f.told == std::vector<std::string>{"hub/pods!"});
   REQUIRE(f.history.written().size() == 1);
   const model::Batch samples = f.history.written()[0];
   CHECK(samples.cluster == "core");
@@ -95,6 +96,36 @@ TEST_CASE("a run is stored, told, written to the history, and comes again after 
     CHECK(*early.requeue_after >= 40s);
     f.clock.AdvanceBy(43s);
     f.Run();
+    CHECK(f.lists() == 2);
+    CHECK(f.told == std::vector<std::string>{"hub/pods!", "hub/pods"});
+  }
+  SECTION("but at once when the store has nothing of it") {
+    f.runner.Forget(f.key);
+    f.Run();
+    CHECK(f.lists() == 2);
+  }
+  SECTION("but at once when it is another cluster") {
+    f.api = std::make_shared<kube::FakeKubeApi>();
+    f.Reach();
+    f.Run();
+    CHECK(f.Stored()->resources == 0);
+  }
+  SECTION("also for the next process, which knows it from the store") {
+    SourceRunner next({.catalog = f.catalog,
+                       .clusters = f.reached,
+                       .labels = [](const std::string&) { return std::optional(model::Labels{}); },
+                       .state = f.clusters,
+                       .sources = f.sources,
+                       .clock = f.clock,
+                       .random = f.random},
+                      [](const std::string&, bool) {});
+    f.clock.AdvanceBy(20s);
+    const auto result = next.Reconcile(f.key, {});
+    REQUIRE(result.ok());
+    CHECK(result->requeue_after == 40s);
+    CHECK(f.lists() == 1);
+    f.clock.AdvanceBy(40s);
+    REQUIRE(next.Reconcile(f.key, {}).ok());
     CHECK(f.lists() == 2);
   }
   SECTION("but at once when the source has changed") {
@@ -136,8 +167,26 @@ TEST_CASE("a pair that is not to be run ends") {
 TEST_CASE("a run does not write a cluster that somebody else writes by now") {
   Fixture f;
   REQUIRE(f.clusters.AcquireEpoch("core").ok());  // a stream came
-  f.Run();
+  CHECK(f.Run().requeue_after == 5s);
   CHECK_FALSE(f.Stored().has_value());
+  CHECK(f.history.written().empty());
+  CHECK(f.told.empty());
+  f.Reach();  // and went
+  f.Run();
+  CHECK(f.Stored().has_value());
+}
+
+TEST_CASE("what a run found is not stored when it is not wanted any more") {
+  Fixture f;
+  f.api->Hold(Verb::kList, "pods");
+  std::jthread changer([&] {
+    if (!f.api->WaitForCalls(Verb::kList, "pods", 1)) return;
+    f.catalog.Update({"hub", "pods"}, nullptr);
+    f.api->Release();
+  });
+  CHECK(f.Run().requeue_after == 1s);
+  CHECK_FALSE(f.Stored().has_value());
+  CHECK_FALSE(f.Run().requeue_after.has_value());
 }
 
 TEST_CASE("a run that is stopped stores nothing") {
