@@ -6,7 +6,7 @@ cp_library(bench_push
 
 cp_binary(plain_server SRCS plain_server.cc DEPS common_app cp_malloc cp_proto gRPC::grpc++)
 
-foreach(bench ingest_bench push_bench streams_bench latency_bench)
+foreach(bench ingest_bench push_bench streams_bench latency_bench config_bench)
   cp_binary(${bench} SRCS ${bench}.cc DEPS bench_push common_http)
   add_dependencies(${bench} clusterpulse-hub kubesim plain_server)
   add_test(NAME ${bench}_smoke COMMAND ${bench} --smoke)

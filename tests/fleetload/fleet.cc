@@ -167,6 +167,21 @@ bool Fleet::Push(int batches, std::chrono::seconds limit) {
   return false;
 }
 
+std::vector<SteadyTime> Fleet::AwaitSources(std::size_t sources, std::chrono::seconds limit) {
+  const SteadyTime until = std::chrono::steady_clock::now() + limit;
+  while (std::chrono::steady_clock::now() < until) {
+    std::vector<SteadyTime> told;
+    for (const Member& member : members_) {
+      const SimCollector::Configured configured = member.collector->configured();
+      if (configured.sources == sources) told.push_back(configured.at);
+    }
+    if (told.size() == members_.size()) return told;
+    Step(false);
+    std::this_thread::sleep_for(kPushTick);
+  }
+  return {};
+}
+
 void Fleet::Step(bool faults) {
   const SteadyTime now = std::chrono::steady_clock::now();
   std::uniform_real_distribution<double> share(0, 1);

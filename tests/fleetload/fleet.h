@@ -62,6 +62,9 @@ class Fleet {
   // rejected, at most `limit`. No more batches are made by the clock from then on.
   bool Settle(std::chrono::seconds limit);
 
+  // Waits until every collector was told to run so many metric sources, at most `limit`; when each was, or empty.
+  std::vector<SteadyTime> AwaitSources(std::size_t sources, std::chrono::seconds limit);
+
   FleetResult result() const;
   // What a collector connects through: a connection of its own. Thread-safe.
   std::shared_ptr<grpc::Channel> MakeChannel() const;

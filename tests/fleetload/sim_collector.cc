@@ -290,6 +290,7 @@ void SimCollector::OnMessage(const std::shared_ptr<Stream>& from, const std::str
     welcomed_ = true;
     ++counts_.welcomes;
     credits_ = welcome->credits;
+    OnConfig(welcome->config);
     const model::SeqSet known(welcome->durable);
     for (const model::SeqRange& range : known.Ranges()) {
       if (range.last > last_seq_) Violation(fmt::format("durable up to {}, made {}", range.last, last_seq_));
@@ -307,6 +308,8 @@ void SimCollector::OnMessage(const std::shared_ptr<Stream>& from, const std::str
     for (std::uint64_t seq = replay->range.first; seq <= std::min(replay->range.last, last_seq_); ++seq) {
       if (!durable_.Contains(seq)) SendBatch(seq, true);
     }
+  } else if (const auto* config = std::get_if<model::CollectorConfig>(&*message)) {
+    OnConfig(*config);
   } else if (const auto* upstream = std::get_if<model::UpstreamAck>(&*message)) {
     if (!options_.upstream) return Violation("an upstream Ack beside deliveries");
     if (upstream_pending_ == 0) return Violation("an Ack too many");
@@ -315,6 +318,16 @@ void SimCollector::OnMessage(const std::shared_ptr<Stream>& from, const std::str
     if (!live_) time_to_live_ = std::chrono::steady_clock::now() - connected_at_;
     live_ = true;
   }
+}
+
+void SimCollector::OnConfig(const model::CollectorConfig& config) {
+  configured_ = {config.metric_sources.size(), std::chrono::steady_clock::now()};
+  if (!options_.upstream) stream_->Write(wire::Encode(model::ConfigReport{config.hash, {}}));
+}
+
+SimCollector::Configured SimCollector::configured() const {
+  base::MutexLock lock(mu_);
+  return configured_;
 }
 
 void SimCollector::OnAck(const model::DeliveryAck& ack) {

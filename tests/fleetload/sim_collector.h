@@ -70,6 +70,12 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   // Why the last stream ended; empty: none did.
   std::string last_end() const;
   Counts counts() const;
+  // The metric sources it was told to run last, and when; zeroes: never.
+  struct Configured {
+    std::size_t sources = 0;
+    SteadyTime at{};
+  };
+  Configured configured() const;
   // Time from Connect to the first applied batch of the present stream.
   std::optional<std::chrono::nanoseconds> time_to_live() const;
 
@@ -79,6 +85,8 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   model::Batch BatchOf(std::uint64_t seq) const;
   void OnMessage(const std::shared_ptr<Stream>& from, const std::string& bytes);
   void OnEnd(Stream* stream, const std::string& why);
+  // Takes it over and says so, as a collector does whose sources all compile.
+  void OnConfig(const model::CollectorConfig& config) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnAck(const model::DeliveryAck& ack) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendMore() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendBatch(std::uint64_t seq, bool history) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -91,6 +99,7 @@ class SimCollector : public std::enable_shared_from_this<SimCollector> {
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mu_);
   Counts counts_ ABSL_GUARDED_BY(mu_);
   std::string last_end_ ABSL_GUARDED_BY(mu_);
+  Configured configured_ ABSL_GUARDED_BY(mu_);
   std::uint64_t last_seq_ ABSL_GUARDED_BY(mu_) = 0;
   model::SeqSet durable_ ABSL_GUARDED_BY(mu_), rejected_ ABSL_GUARDED_BY(mu_), ever_sent_ ABSL_GUARDED_BY(mu_);
   model::SeqSet bad_ ABSL_GUARDED_BY(mu_);
