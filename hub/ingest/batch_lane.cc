@@ -96,9 +96,17 @@ absl::Status BatchLane::Take(const wire::BatchHead& head, std::string bytes, Arr
   Keep(bytes.size());
   Messages messages;
   messages.push_back(std::move(bytes));
-  queue_.push_back(
-      {ref, history_only, !batch.gaps.empty(), std::make_shared<const Messages>(std::move(messages)), data_at});
+  Enqueue({ref, history_only, !batch.gaps.empty(), std::make_shared<const Messages>(std::move(messages)), data_at});
   return absl::OkStatus();
+}
+
+void BatchLane::Enqueue(Queued queued) {
+  auto at = queue_.end();
+  if (!queued.history_only) {
+    at = std::find_if(queue_.begin() + (is_writing_ ? 1 : 0), queue_.end(),
+                      [](const Queued& other) { return other.history_only; });
+  }
+  queue_.insert(at, std::move(queued));
 }
 
 absl::Status BatchLane::Take(const wire::BadBatch& batch, std::size_t bytes) {
@@ -156,8 +164,8 @@ absl::Status BatchLane::TakePart(const wire::BatchHead& head, std::string bytes,
   } else if (const std::string over = OverLimit(assembly.nodes, assembly.rows, at.steady); !over.empty()) {
     BreakAssembly("limit", over);
   } else if (assembly.messages.size() == assembly.parts) {
-    queue_.push_back({assembly.ref, assembly.history_only, assembly.has_gaps,
-                      std::make_shared<const Messages>(std::move(assembly.messages)), assembly.data_at});
+    Enqueue({assembly.ref, assembly.history_only, assembly.has_gaps,
+             std::make_shared<const Messages>(std::move(assembly.messages)), assembly.data_at});
     assembly_.reset();
   }
   return absl::OkStatus();
@@ -230,6 +238,7 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
   while (!queue_.empty() && needs_nothing(queue_.front())) SettleFront("history", Stored(), now);
   if (queue_.empty()) return {};
 
+  is_writing_ = true;
   const Queued& front = queue_.front();
   const bool state = NeedsState(front), gaps = !state && NeedsGaps(front), mark = !gaps && NeedsMark(front);
   store::WriterPosition position{
@@ -275,6 +284,7 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
 }
 
 absl::StatusOr<store::ApplyResult> BatchLane::OnStored(const Stored& stored, base::SteadyTime now) {
+  is_writing_ = false;
   if (!stored.fault.ok()) {
     RejectFront("malformed", base::Message(stored.fault));
     return store::ApplyResult::kRepeated;

@@ -36,7 +36,8 @@ struct Stored {
 
 // The way of one stream's batches from the wire to the stores: checks them against what the policy allows, joins parts,
 // keeps those that wait, as bytes (a tenth of what they are decoded), and says what to write next. A batch is decoded
-// by the job that writes it. One is being written at a time, in the order they came. What cannot be written now stays,
+// by the job that writes it. One is being written at a time, in the order they came, but live ones before history: what
+// drains after an outage must not hold up what is new. What cannot be written now stays,
 // and is tried again for as long as the stream lives. The samples of a batch that is not durable yet go to the history
 // store, which never holds anything up, once its state is in the state store; of an older batch they are all there is.
 //
@@ -86,6 +87,8 @@ class BatchLane {
 
   // Nothing waits or is being written.
   bool empty() const { return queue_.empty(); }
+  // What is to be written next, or is being written, is history. REQUIRES: !empty().
+  bool is_history_next() const { return queue_.front().history_only; }
   // Bytes kept.
   std::size_t bytes() const { return bytes_; }
   // Which limit was hit last, in words, and when; empty: none was.
@@ -117,6 +120,7 @@ class BatchLane {
     base::SteadyTime last_part;
   };
 
+  void Enqueue(Queued queued);
   bool IsForeign(const std::string& cluster);
   absl::Status TakePart(const wire::BatchHead& head, std::string bytes, Arrival at);
   void BreakAssembly(std::string_view kind, std::string_view why);
@@ -139,7 +143,8 @@ class BatchLane {
   Receipts& receipts_;
   const Services& services_;
   Limits limits_;
-  std::deque<Queued> queue_;  // the first may be being written
+  std::deque<Queued> queue_;
+  bool is_writing_ = false;  // the first
   std::optional<Assembly> assembly_;
   std::uint64_t broken_seq_ = 0;  // of the assembly rejected last: the rest of its parts may still come
   std::vector<BatchRef> rejected_;

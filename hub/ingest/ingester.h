@@ -21,8 +21,9 @@ namespace clusterpulse::ingest {
 // UNAVAILABLE "hub is stopping" and say so in their presence; the server; the workers. What was received and is not yet
 // stored is sent again by its collector. Everything borrowed must outlive this.
 //
-// Threads: gRPC's own, which only hand events over; `workers`, which never block; `store_workers`, the only ones inside
-// the store and the authenticator, so that a store that hangs delays batches and registrations but no stream's life.
+// Threads: gRPC's own, which only hand events over; `workers`, which never block; `store_workers`, and a few
+// for history, the only ones inside the store and the authenticator, so that a store that hangs delays batches and
+// registrations but no stream's life.
 class Ingester final : public runtime::Runnable {
  public:
   struct Options {

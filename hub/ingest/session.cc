@@ -87,7 +87,7 @@ void Session::Advance(Events& events, Now now, Next& next) {
   CheckLimits(now);
   if (state_ == State::kLive) CheckLive(now);
 
-  next.job = NextJob(now);
+  next.job = NextJob(now, next.is_history);
   job_running_ |= next.job != nullptr;
   if (state_ == State::kLive) Write(now);
   if (reading_) return;

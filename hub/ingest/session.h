@@ -94,6 +94,7 @@ class Session {
   struct Next {
     std::optional<base::SteadyTime> at;  // call Step again then at the latest
     Job job;                             // run it; empty: none
+    bool is_history = false;             // of the job: nobody waits for it
     bool over = false;                   // nothing is left to do: drop the session
   };
   enum class Kind { kUnregistered, kDelivery, kUpstream };
@@ -143,7 +144,7 @@ class Session {
   bool IsOver(Now now) const;
 
   // session_jobs.cc: what goes to the store, and what comes of it.
-  Job NextJob(Now now);
+  Job NextJob(Now now, bool& is_history);
   void TakeResult(JobResult result, Now now);
   void Take(AdmissionResult result, Now now);
   void Take(const Stored& stored, Now now);

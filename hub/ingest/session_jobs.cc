@@ -37,7 +37,7 @@ base::SteadyTime Session::gaps_due() const {
   return !fenced_ && gaps_->has_news() ? gaps_retry_at_ : base::SteadyTime::max();
 }
 
-Job Session::NextJob(Now now) {
+Job Session::NextJob(Now now, bool& is_history) {
   if (job_running_) return {};
   if (state_ == State::kLive && std::exchange(verify_due_, false)) {
     return [&authenticator = services_.authenticator, cluster = registration_.cluster, credential = credential_] {
@@ -68,6 +68,7 @@ Job Session::NextJob(Now now) {
     if (state_ == State::kLive) {
       if (std::function<Stored()> write = lane_->NextWrite(now.steady)) {
         batch_first_ = false;
+        is_history = lane_->is_history_next();
         return [write = std::move(write)] { return JobResult(write()); };
       }
     }

@@ -13,9 +13,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// More let in within a second are a crowd, as after a restart of the hub; their data waits so long.
+// More let in within a second are a crowd, as after a restart of the hub. Their data waits, the longer the more of them
+// there are: of a few it would only put off what could be done at once.
 constexpr double kCrowd = 50;
-constexpr milliseconds kCrowdWait{1500};
+constexpr milliseconds kWaitOfEach{5}, kCrowdWait{1500};
 
 std::uint64_t ToId(const kube::ObjectKey& key) {
   std::uint64_t id = 0;
@@ -99,12 +100,14 @@ StreamPool::StreamPool(const Options& options, const Dependencies& dependencies,
       registry_(dependencies.registry),
       wakes_(clock_, {}, QueueMetrics(registry_, "ingest-streams")),
       admissions_(clock_, {}, QueueMetrics(registry_, "ingest-admission")),
-      jobs_(clock_, {}, QueueMetrics(registry_, "ingest-store")) {
+      jobs_(clock_, {}, QueueMetrics(registry_, "ingest-store")),
+      history_jobs_(clock_, {}, QueueMetrics(registry_, "ingest-history")) {
   if (registry_ != nullptr) {
     collector_ = registry_->AddCollector([this] {
       wakes_.Collect();
       admissions_.Collect();
       jobs_.Collect();
+      history_jobs_.Collect();
     });
   }
 }
@@ -118,6 +121,10 @@ void StreamPool::Start() {
   workers_.Start(options_.store_workers, "ingest-store", [this] {
     base::LowerThreadPriority();
     Work(jobs_, &StreamPool::RunJob);
+  });
+  workers_.Start(options_.history_workers, "ingest-history", [this] {
+    base::LowerThreadPriority();
+    Work(history_jobs_, &StreamPool::RunJob);
   });
   workers_.Start(options_.admission_workers, "ingest-admission", [this] { Work(admissions_, &StreamPool::RunJob); });
   workers_.Start(options_.workers, "ingest-streams", [this] { Work(wakes_, &StreamPool::Wake); });
@@ -133,6 +140,7 @@ bool StreamPool::Stop(milliseconds limit) {
   wakes_.ShutDown();
   admissions_.ShutDown();
   jobs_.ShutDown();
+  history_jobs_.ShutDown();
   return workers_.Join(limit);
 }
 
@@ -219,8 +227,10 @@ std::size_t StreamPool::size() const {
 }
 
 bool StreamPool::RunOnce() {
-  for (const auto& [queue, pass] :
-       {std::pair(&wakes_, &StreamPool::Wake), {&admissions_, &StreamPool::RunJob}, {&jobs_, &StreamPool::RunJob}}) {
+  for (const auto& [queue, pass] : {std::pair(&wakes_, &StreamPool::Wake),
+                                    {&admissions_, &StreamPool::RunJob},
+                                    {&jobs_, &StreamPool::RunJob},
+                                    {&history_jobs_, &StreamPool::RunJob}}) {
     if (const auto key = queue->TryGet()) {
       Handle(*key, pass);
       queue->Done(*key);
@@ -279,14 +289,19 @@ void StreamPool::Step(Stream& stream, Events events) {
   const Now at = now();
   Session::Next next = stream.session_.Step(std::move(events), at);
   const bool is_let_in = stream.session_.kind() != Session::Kind::kUnregistered;
-  if (is_let_in && !stream.registered_ && !let_in_.TryTake(at.steady)) stream.first_job_at_ = at.steady + kCrowdWait;
+  if (is_let_in && !stream.registered_) {
+    const double beyond = kCrowd * std::chrono::duration<double>(let_in_.Reserve(at.steady)).count();
+    const auto wait = std::chrono::duration_cast<std::chrono::nanoseconds>(beyond * kWaitOfEach);
+    if (wait > kCrowdWait) let_in_.Cancel();  // those who come after a large crowd do not wait because of it
+    stream.first_job_at_ = at.steady + std::min<std::chrono::nanoseconds>(wait, kCrowdWait);
+  }
   if (next.job) {
     {
       base::MutexLock lock(stream.mu_);
       stream.job_ = std::move(next.job);
     }
     if (is_let_in) {
-      jobs_.AddAfter(stream.key_, stream.first_job_at_ - at.steady);
+      (next.is_history ? history_jobs_ : jobs_).AddAfter(stream.key_, stream.first_job_at_ - at.steady);
     } else {
       admissions_.Add(stream.key_);
     }

@@ -75,8 +75,9 @@ class Stream {
 // comes from (Stream), or by a worker when its time has come: handing a batch from thread to thread costs more than the
 // step. Jobs of sessions run on workers of their own, so that a store that hangs takes those and nothing else; and
 // those that let a collector in on others than those that write. The latter have low priority, and the first data of a
-// collector waits a moment when many are let in at once: when a thousand come back and the processor is short, data is
-// late, and not handshakes, registrations and heartbeats.
+// collector waits a moment when many are let in at once, up to 1.5 s when it is some hundreds: when a thousand come
+// back and the processor is short, data is late, and not handshakes, registrations and heartbeats. History has few
+// workers of its own, which come last: it is taken at the rate that what is live leaves.
 //
 // Lifecycle: Start; EndStreams, while the transport still works; Stop. Thread-safe. Transports must be gone before
 // this.
@@ -87,6 +88,7 @@ class StreamPool final : public LocalStreams {
     int workers = 2;  // for what time brings
     int admission_workers = 4;
     int store_workers = 8;
+    int history_workers = 2;
     std::size_t max_streams = 10000;
     std::size_t max_unregistered = 2000;  // of them, those that nobody has let in yet
     std::int64_t max_in_flight = std::int64_t{256} << 20;
@@ -166,7 +168,7 @@ class StreamPool final : public LocalStreams {
   std::atomic<bool> ended_ = false;  // Stop was called
   telemetry::Registry* const registry_;
   int collector_ = 0;
-  runtime::WorkQueue wakes_, admissions_, jobs_;
+  runtime::WorkQueue wakes_, admissions_, jobs_, history_jobs_;
   runtime::WorkerGroup workers_;  // last: they use the others
 };
 

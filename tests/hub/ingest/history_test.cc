@@ -102,6 +102,48 @@ TEST_CASE("durable is what every store says is durable") {
   }
 }
 
+// The message comes, and nothing else happens yet.
+void Arrive(TestStream& stream, const model::Batch& batch) {
+  REQUIRE(stream.peer->TakeRead());
+  stream.stream->OnMessage(wire::Encode(batch));
+}
+
+TEST_CASE("what is live goes before history that waits, of its own stream and of others") {
+  HistoryHub hub;
+  hub.AddCluster("other");
+  TestStream& stream = hub.ConnectDelivery();
+  TestStream& other = hub.Connect(DeliveryRegistration("inst-b", "other"), "10.0.0.2:4000");
+  Arrive(stream, SampledHistory(1));  // is being written
+  Arrive(stream, SampledHistory(2));
+  Arrive(stream, SampledHistory(3));
+  Arrive(stream, Sampled(4));
+  Arrive(stream, Sampled(5));
+  model::Batch of_other = MakeBatch(1, {"n1"}, "other");
+  Arrive(other, of_other);
+  hub.Run();
+  std::vector<std::pair<std::string, std::uint64_t>> order;
+  for (const model::Batch& batch : hub.history.written()) order.emplace_back(batch.cluster, batch.seq);
+  CHECK(order == std::vector<std::pair<std::string, std::uint64_t>>{
+                     {"other", 1}, {kCluster, 1}, {kCluster, 4}, {kCluster, 5}, {kCluster, 2}, {kCluster, 3}});
+  CHECK(hub.Applied() == Seqs{4, 5});
+  hub.AdvanceBy(20ms);
+  CHECK(Take(stream).durable.low == 5);
+}
+
+TEST_CASE("a live batch that the store does not take is tried again, and history after it") {
+  HistoryHub hub;
+  TestStream& stream = hub.ConnectDelivery();
+  hub.data.FailApply(absl::UnavailableError("down"));
+  hub.Send(stream, Sampled(2));
+  hub.Send(stream, SampledHistory(1));
+  hub.Send(stream, Sampled(3));
+  CHECK(Written(hub).empty());
+  hub.data.FailApply(absl::OkStatus());
+  hub.Pass(6s);
+  CHECK(Written(hub) == Seqs{2, 3, 1});
+  CHECK(hub.Applied() == Seqs{2, 3});
+}
+
 model::Batch UpstreamSampled(int number) {
   model::Batch batch = Sampled(0);
   batch.id = "upstream-" + std::to_string(number);
