@@ -65,6 +65,30 @@ TEST_CASE("a batch, its record and what is durable are one step, and a later str
   CHECK(hub.Position() == StoredPosition{next, "i", 4, {{2, {{4, 4}}}}});
 }
 
+TEST_CASE("what only the hub holds is in the position until somebody says otherwise") {
+  Hub hub;
+  const std::uint64_t epoch = hub.TakeOver();
+  const HeldSamples held{hub.clock.Now() - 60s, hub.clock.Now(), 2};
+  CHECK(hub.Apply({"c", epoch, "i", 1}, {.held = held}) == ApplyResult::kApplied);
+  const auto seen = [&hub] { return hub.Position().durable.held.value_or(HeldSamples()); };
+  const HeldSamples first = seen();
+  CHECK(first.batches == 2);
+  // In ms.
+  CHECK(held.since - first.since < 1ms);
+  CHECK(held.until - first.until < 1ms);
+  // Whoever has nothing to say of it leaves it; it outlives its writer.
+  CHECK(hub.Apply({"c", epoch, "i", 2}, {{1, {}}}) == ApplyResult::kApplied);
+  const std::uint64_t next = hub.TakeOver();
+  REQUIRE(hub.state.PutDurable("c", next, "j", {{3, {}}}).ok());
+  CHECK(seen() == first);
+  std::vector<Write> writes;
+  ClusterState::PutHeld("c", {held.since, held.until, 7}, writes);
+  REQUIRE(hub.clusters.WriteAs({"c", next, {}, 0}, writes).ok());
+  CHECK(seen().batches == 7);
+  CHECK(hub.Apply({"c", next, "j", 1}, {.held = HeldSamples()}) == ApplyResult::kApplied);
+  CHECK_FALSE(hub.Position().durable.held.has_value());
+}
+
 // As Redis takes a batch of several chunks: each is there for good before the next is sent. Breaks off before the last.
 class BrokenOffStore final : public StateStore {
  public:
