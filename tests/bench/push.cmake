@@ -13,3 +13,11 @@ foreach(bench ingest_bench push_bench streams_bench latency_bench config_bench)
   set_tests_properties(${bench}_smoke PROPERTIES LABELS "bench" TIMEOUT 120 SKIP_RETURN_CODE 77)
 endforeach()
 add_dependencies(latency_bench clusterpulse-collector)
+
+# The collector's side is in the program; VictoriaMetrics beside.
+cp_binary(drain_bench
+  SRCS drain_bench.cc
+  DEPS bench_push collector_link_grpc collector_spool cp_malloc ingest_raw_client test_victoria_metrics)
+add_dependencies(drain_bench clusterpulse-hub kubesim)
+add_test(NAME drain_bench_smoke COMMAND drain_bench --smoke)
+set_tests_properties(drain_bench_smoke PROPERTIES LABELS "bench" TIMEOUT 180 SKIP_RETURN_CODE 77)

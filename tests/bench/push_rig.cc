@@ -103,15 +103,17 @@ void PushRig::StartKubesim() {
 }
 
 void PushRig::StartHub() {
+  std::map<std::string, std::string> env{{"NAMESPACE", kNamespace},
+                                         {"REDIS_HOST", "127.0.0.1"},
+                                         {"REDIS_PORT", std::to_string(redis_->port())},
+                                         {"INGESTER_TLS_ENABLED", "true"},
+                                         {"INGESTER_TLS_CERT", File("cert.pem")},
+                                         {"INGESTER_TLS_KEY", File("key.pem")}};
+  env.insert(options_.hub_env.begin(), options_.hub_env.end());
   hub_ = Launch({.argv = {testing::BinDir() + "/clusterpulse-hub", "--kubeconfig=" + File("hub.kubeconfig"),
                           "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=127.0.0.1:0",
                           fmt::format("--ingester-port={}", port_)},
-                 .env = {{"NAMESPACE", kNamespace},
-                         {"REDIS_HOST", "127.0.0.1"},
-                         {"REDIS_PORT", std::to_string(redis_->port())},
-                         {"INGESTER_TLS_ENABLED", "true"},
-                         {"INGESTER_TLS_CERT", File("cert.pem")},
-                         {"INGESTER_TLS_KEY", File("key.pem")}},
+                 .env = std::move(env),
                  .unset = {"KUBECONFIG"},
                  .output = File("hub.log")});
   const tls::Endpoint address{"127.0.0.1", static_cast<std::uint16_t>(port_)};

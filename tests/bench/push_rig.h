@@ -25,6 +25,7 @@ class PushRig {
     std::chrono::seconds interval{30};
     std::vector<std::string> kubesim = {"--clusters", "0"};  // more arguments
     std::vector<std::string> redis_config;
+    std::map<std::string, std::string> hub_env{};  // more of its environment
   };
   // Null: no Redis here (77 is then the exit code that says "skipped").
   static std::unique_ptr<PushRig> Start(Options options);
