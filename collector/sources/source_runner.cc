@@ -15,6 +15,10 @@ namespace {
 
 constexpr std::chrono::nanoseconds kLongestSleep = std::chrono::seconds(10);
 constexpr std::chrono::seconds kSaveAgain{30};
+// Of a source that runs less often, a watch would bring more than the list does.
+constexpr std::chrono::seconds kLongestWatched{300};
+constexpr std::chrono::seconds kWatchAgain{3600};
+constexpr std::chrono::milliseconds kDiscovery{5000};  // mostly it is known
 
 // "ok", "partial", "not_installed", ...
 std::string ResultLabel(const metricsource::Collection& collection) {
@@ -52,6 +56,12 @@ SourceRunner::SourceRunner(kube::KubeApi& api, Options options)
                       .Gauges("clusterpulse_collector_sources_rejected",
                               "Metric sources of the hub's configuration that cannot be used as they are.")
                       .With({}),
+      .watched = registry
+                     .Gauges("clusterpulse_collector_sources_watched",
+                             "Metric sources whose rows a watch keeps up to date, so that runs need not list.")
+                     .With({}),
+      .from_watch = registry.Counters("clusterpulse_collector_source_watched_runs_total",
+                                      "Runs of metric sources that took their rows from a watch.", {"source"}),
   };
 }
 
@@ -90,6 +100,10 @@ void SourceRunner::Stop() {
   base::MutexLock lock(lifecycle_mu_);
   stopped_ = true;
   threads_.clear();
+  {
+    base::MutexLock watch_lock(watch_mu_);
+    watches_.clear();
+  }
   if (TakeSaving()) Save();
 }
 
@@ -115,6 +129,7 @@ SourceSet::Applied SourceRunner::Use(const std::vector<std::string>& definitions
   for (const std::string& id : applied.gone) {
     metrics_.runs.Remove({id});
     metrics_.rows.Remove({id});
+    metrics_.from_watch.Remove({id});
   }
   metrics_.in_force.Set(static_cast<double>(applied.in_force));
   metrics_.rejected.Set(static_cast<double>(applied.rejected));
@@ -149,6 +164,7 @@ void SourceRunner::Run() {
       Save();
       continue;
     }
+    DropOldWatches();
     if (const std::optional<SourceSet::Run> run = set_.Begin()) {
       Execute(*run);
       continue;
@@ -194,9 +210,15 @@ void SourceRunner::Save() {
 }
 
 void SourceRunner::Execute(const SourceSet::Run& run) {
-  metricsource::Collection collection =
-      metricsource::Collect(*run.source, api_, discovery_, *options_.clock, *options_.random,
-                            {.stop = run.stop, .first_retry = options_.first_retry});
+  const std::shared_ptr<WatchedSource> watch = FindWatch(run);
+  std::optional<metricsource::Collection> found;
+  if (watch != nullptr) found = watch->Read();
+  const bool is_from_watch = found.has_value();
+  if (!is_from_watch) {
+    found = metricsource::Collect(*run.source, api_, discovery_, *options_.clock, *options_.random,
+                                  {.stop = run.stop, .first_retry = options_.first_retry});
+  }
+  metricsource::Collection& collection = *found;
   const std::string label = ResultLabel(collection), id = run.source->id;
   const bool is_failed = !collection.failure.empty();
   const double seconds = std::chrono::duration<double>(collection.duration).count();
@@ -205,12 +227,87 @@ void SourceRunner::Execute(const SourceSet::Run& run) {
     options_.log.Debug("a metric source failed",
                        {{"source", id}, {"failure", collection.failure}, {"error", collection.message}});
   }
+  // What was cut may go on without end.
+  const bool may_watch = label == "ok" && !collection.truncated;
+  const auto objects = static_cast<std::size_t>(collection.work.objects);
   const SourceSet::Ended ended = set_.End(run, std::move(collection));
   if (!ended.is_used) return;
   metrics_.runs.Add({id, label});
+  if (is_from_watch) metrics_.from_watch.Add({id});
   metrics_.seconds.Observe(seconds);
   if (!is_failed) metrics_.rows.With({id}).Set(rows);
   if (options_.on_result) options_.on_result(ended.is_news, ended.interval);
+  if (options_.watches) ConsiderWatch(run, may_watch, objects);
+}
+
+std::shared_ptr<WatchedSource> SourceRunner::FindWatch(const SourceSet::Run& run) {
+  base::MutexLock lock(watch_mu_);
+  const auto watch = watches_.find(run.source->id);
+  return watch != watches_.end() && watch->second.source == run.source ? watch->second.rows : nullptr;
+}
+
+void SourceRunner::ConsiderWatch(const SourceSet::Run& run, bool may_watch, std::size_t objects) {
+  const std::shared_ptr<const metricsource::Source>& source = run.source;
+  const base::SteadyTime now = options_.clock->Steady();
+  std::vector<std::shared_ptr<WatchedSource>> others;
+  std::shared_ptr<WatchedSource> own;
+  {
+    base::MutexLock lock(watch_mu_);
+    for (const auto& [id, watch] : watches_) {
+      if (watch.rows == nullptr) continue;
+      (watch.source == source ? own : others.emplace_back()) = watch.rows;
+    }
+    const auto watch = watches_.find(source->id);
+    may_watch &= watch == watches_.end() || watch->second.source != source || now >= watch->second.again;
+  }
+  if (own == nullptr &&
+      (!may_watch || source->collection.interval > kLongestWatched || others.size() >= kMostWatched)) {
+    return;
+  }
+  WatchedSource::Size size{.objects = objects};
+  if (own != nullptr) size = own->size();
+  for (const auto& other : others) {
+    const WatchedSource::Size more = other->size();
+    size.objects += more.objects;
+    size.bytes += more.bytes;
+  }
+  std::size_t watched = others.size();
+  const bool fits = size.objects <= kMostWatchedObjects && size.bytes <= kMostWatchedBytes;
+  if (own != nullptr && fits && !own->IsUseless()) return;
+  if (own == nullptr && !fits) return;
+  if (own == nullptr) {
+    const auto resource = discovery_.Find(source->spec.target.api_version, source->spec.target.kind,
+                                          {.timeout = kDiscovery, .stop = run.stop});
+    if (!resource.ok() || !WatchedSource::CanWatch(*source, *resource)) return;
+    own = std::make_shared<WatchedSource>(
+        source, *resource, api_,
+        WatchedSource::Options{.log = options_.log, .clock = options_.clock, .random = options_.random});
+    own->Start();
+    base::MutexLock lock(watch_mu_);
+    watches_[source->id] = {.source = source, .rows = own};
+    ++watched;
+  } else {
+    base::MutexLock lock(watch_mu_);
+    watches_[source->id] = {.source = source, .rows = nullptr, .again = now + kWatchAgain};
+  }
+  metrics_.watched.Set(static_cast<double>(watched));
+}
+
+void SourceRunner::DropOldWatches() {
+  std::vector<Watch> old;
+  {
+    base::MutexLock lock(watch_mu_);
+    for (auto it = watches_.begin(); it != watches_.end();) {
+      const auto here = it++;
+      if (set_.Find(here->first) == here->second.source) continue;
+      old.push_back(std::move(here->second));
+      watches_.erase(here);
+    }
+    if (old.empty()) return;
+    metrics_.watched.Set(static_cast<double>(std::count_if(
+        watches_.begin(), watches_.end(), [](const auto& watch) { return watch.second.rows != nullptr; })));
+  }
+  // Their threads end here, behind the lock.
 }
 
 }  // namespace clusterpulse::sources

@@ -4,11 +4,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "collector/sources/source_set.h"
+#include "collector/sources/watched_source.h"
 #include "collector/spool/file_system.h"
 #include "common/base/clock.h"
 #include "common/base/mutex.h"
@@ -24,11 +28,16 @@ namespace clusterpulse::sources {
 // there are none before the first source. Each run has its own time, so that a slow source delays others only when
 // all threads have one. What is in force is kept on disk, for the next process to begin with.
 //
+// A source that was listed without trouble, and has few enough objects, is watched from then on (WatchedSource): its
+// runs make the rows of what the watch knows, and list only while that cannot be believed.
+//
 // Construct, Start, Stop (the destructor does). Thread-safe; Apply and Take wait neither for a run nor for the disk.
 // `api` and what the options point to is borrowed and must outlive this. Waits take real time.
 class SourceRunner {
  public:
   static constexpr int kThreads = 4;
+  // Of all that is watched, together. Each has a thread and a connection.
+  static constexpr std::size_t kMostWatched = 8, kMostWatchedObjects = 20000, kMostWatchedBytes = std::size_t{16} << 20;
 
   struct Options {
     // File of definition_file.h; empty: the next process begins without sources.
@@ -39,6 +48,7 @@ class SourceRunner {
     // block.
     std::function<void(bool is_news, std::chrono::seconds interval)> on_result;
     std::chrono::milliseconds first_retry{500};  // of a list that fails
+    bool watches = true;                         // false: always list
     log::Logger log;
     telemetry::Registry* registry = nullptr;
     const base::Clock* clock = &base::SystemClock();
@@ -67,7 +77,8 @@ class SourceRunner {
     telemetry::Registry::CounterFamily runs;
     telemetry::Registry::GaugeFamily rows;
     telemetry::Histogram seconds;
-    telemetry::Gauge in_force, rejected;
+    telemetry::Gauge in_force, rejected, watched;
+    telemetry::Registry::CounterFamily from_watch;
   };
 
   SourceSet::Applied Use(const std::vector<std::string>& definitions);
@@ -76,6 +87,12 @@ class SourceRunner {
   bool TakeSaving();
   void Save();
   void Execute(const SourceSet::Run& run);
+  // Null: it is not watched.
+  std::shared_ptr<WatchedSource> FindWatch(const SourceSet::Run& run);
+  // After a run: begins to watch what is worth it, gives up what is not.
+  void ConsiderWatch(const SourceSet::Run& run, bool may_watch, std::size_t objects);
+  // Of sources that are not in force any more; waits for their threads.
+  void DropOldWatches();
 
   // Constant after construction.
   kube::KubeApi& api_;
@@ -93,6 +110,14 @@ class SourceRunner {
   bool is_damaged_ ABSL_GUARDED_BY(mu_) = false;  // the file
   base::SteadyTime save_at_ ABSL_GUARDED_BY(mu_){};
   std::size_t save_failures_ ABSL_GUARDED_BY(mu_) = 0;  // in a row
+
+  base::Mutex watch_mu_;
+  struct Watch {
+    std::shared_ptr<const metricsource::Source> source;
+    std::shared_ptr<WatchedSource> rows;  // null: given up until `again`
+    base::SteadyTime again{};
+  };
+  std::map<std::string, Watch> watches_ ABSL_GUARDED_BY(watch_mu_);  // by id
 
   base::Mutex lifecycle_mu_;  // held while joining; taken before mu_
   bool started_ ABSL_GUARDED_BY(lifecycle_mu_) = false, stopped_ ABSL_GUARDED_BY(lifecycle_mu_) = false;

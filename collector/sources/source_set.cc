@@ -163,6 +163,12 @@ void SourceSet::TakeInLocked(Definition definition, Applied& applied, std::vecto
            .due = clock_.Steady()};
 }
 
+std::shared_ptr<const metricsource::Source> SourceSet::Find(std::string_view id) const {
+  base::MutexLock lock(mu_);
+  const auto entry = entries_.find(id);
+  return entry == entries_.end() ? nullptr : entry->second.source;
+}
+
 std::vector<std::string> SourceSet::definitions() const {
   base::MutexLock lock(mu_);
   std::vector<std::string> texts;

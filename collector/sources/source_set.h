@@ -53,6 +53,8 @@ class SourceSet {
   // that is in force, if there is one. One that is in force already goes on undisturbed. Runs of what is gone or
   // replaced are asked to stop, and what they give is not used.
   Applied Apply(const std::vector<std::string>& definitions);
+  // The version of a source that is in force; null: there is none.
+  std::shared_ptr<const metricsource::Source> Find(std::string_view id) const;
   // Those in force, by id, as they were given.
   std::vector<std::string> definitions() const;
 

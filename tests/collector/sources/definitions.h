@@ -20,6 +20,7 @@ struct Definition {
   std::string kind = "ConfigMap", api_version = "v1";
   std::string compiled_at = "2031-04-05T06:07:08Z";
   std::string include;  // a namespace; empty: all
+  int max = 5000;
 
   std::string Text() const {
     json::Value v;
@@ -54,7 +55,7 @@ struct Definition {
     json::Value& collection = v.Mutable("collection");
     collection.Mutable("intervalSeconds") = interval;
     collection.Mutable("timeoutSeconds") = 30;
-    collection.Mutable("maxResources") = 5000;
+    collection.Mutable("maxResources") = max;
     collection.Mutable("batchSize") = 10;
     collection.Mutable("retryAttempts") = 0;
     collection.Mutable("parallelism") = 3;

@@ -9,6 +9,7 @@
 
 #include "collector/sources/definition_file.h"
 #include "collector/spool/testing/fake_file_system.h"
+#include "common/base/testing/manual_clock.h"
 #include "common/kube/testing/fake_kube_api.h"
 #include "common/wire/messages.h"
 #include "tests/collector/sources/definitions.h"
@@ -33,6 +34,7 @@ struct Fixture {
   Strings lines ABSL_GUARDED_BY(mu);
   std::atomic<int> results = 0, news = 0;
   std::string path;
+  const base::Clock* clock = &base::SystemClock();
   std::optional<SourceRunner> runner;
 
   Fixture() {
@@ -55,6 +57,7 @@ struct Fixture {
                                                                         lines.emplace_back(line);
                                                                       }}),
                                               .registry = &registry,
+                                              .clock = clock,
                                               .random = &random});
     runner->Start();
   }
@@ -260,7 +263,7 @@ TEST_CASE("a damaged file is one warning and no sources, and the hub's word mend
   CHECK(f.Logged("cannot be read; the hub will tell them again") == 1);
   CHECK(f.Logged("WARN") + f.Logged("warn") == 1);
   CHECK(f.Take().empty());
-  CHECK(CountThreads("source-") == 0);
+  CHECK(f.Eventually([] { return CountThreads("source-") == 0; }));
   f.runner->Apply({});
   CHECK(f.Eventually([&] { return ReadDefinitions(f.files, kPath).ok(); }));
 }
@@ -282,6 +285,43 @@ TEST_CASE("a disk that fails is told once; sources run all the same") {
   CHECK(f.Eventually([&] { return f.Logged("are kept on disk again") == 1; }));
   CHECK(f.Logged("cannot be kept on disk") == 1);
   CHECK(*ReadDefinitions(f.files, kPath) == Strings{Definition{.interval = 120}.Text()});
+}
+
+TEST_CASE("a source of few objects is watched after its first run, and listed no more") {
+  base::ManualClock clock;
+  Fixture f;
+  f.clock = &clock;
+  f.Start();
+  const Strings definitions = {Definition().Text()};
+  f.runner->Apply(definitions);
+  REQUIRE(f.WaitForResults(1));
+  REQUIRE(f.api.WaitForWatches("configmaps", 1));
+  REQUIRE(f.Eventually([&] { return f.Gauge("clusterpulse_collector_sources_watched") == 1; }));
+  const int lists = f.api.Count(Verb::kList, "configmaps");
+  const auto from_watch = [&] {
+    return f.registry.Counters("clusterpulse_collector_source_watched_runs_total", "", {"source"})
+        .With({"hub/maps"})
+        .Value();
+  };
+  const auto listed = f.Take();
+  clock.AdvanceBy(74s);          // to the next tick; a watch is believed for 75 s
+  f.runner->Apply(definitions);  // wakes the threads, which wait by a real clock
+  REQUIRE(f.WaitForResults(2));
+  CHECK(f.Counter("hub/maps", "ok") == 2);
+  CHECK(from_watch() == 1);
+  CHECK(f.api.Count(Verb::kList, "configmaps") == lists);
+  const auto watched = f.Take();
+  REQUIRE(listed.size() == 1);
+  REQUIRE(watched.size() == 1);
+  CHECK(watched[0].rows == listed[0].rows);
+  CHECK(watched[0].aggregations_json == listed[0].aggregations_json);
+  // Another version does not begin with what the old one's watch knows.
+  f.runner->Apply({Definition{.hash = "2", .path = ".data.none"}.Text()});
+  REQUIRE(f.WaitForResults(3));
+  CHECK(from_watch() == 1);
+  CHECK(f.api.Count(Verb::kList, "configmaps") > lists);
+  f.runner->Apply({});
+  CHECK(f.Eventually([&] { return f.Gauge("clusterpulse_collector_sources_watched") == 0; }));
 }
 
 TEST_CASE("stops, configurations and takes from many threads at once") {
