@@ -213,7 +213,8 @@ spec:
 )")
               .exit_code == 0);
   const auto state_of = [&](std::string_view name) -> std::string {
-    for (const json::Value& problem : SourceObject(hub, "berths")["status"]["clusters"]["problems"].items()) {
+    const json::Value object = SourceObject(hub, "berths");
+    for (const json::Value& problem : object["status"]["clusters"]["problems"].items()) {
       if (problem["name"].StringOr() == name) return std::string(problem["state"].StringOr());
     }
     return "";
