@@ -130,8 +130,9 @@ absl::StatusOr<runtime::Result> ClusterReconciler::Reconcile(const kube::ObjectK
     }
     cluster->endpoint = pass.judgement.endpoint;
   }
-  absl::StatusOr<runtime::Result> result =
-      IsPaused(*connection) ? Paused(pass) : pass.is_push ? LivePush(pass) : LivePull(pass);
+  absl::StatusOr<runtime::Result> result = IsPaused(*connection) ? Paused(pass)
+                                           : pass.is_push        ? LivePush(pass)
+                                                                 : LivePull(pass);
   TellReached(pass);
   return result;
 }
