@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 
 // More let in within a second are a crowd, as after a restart of the hub. Their data waits, the longer the more of them
 // there are: of a few it would only put off what could be done at once.
-constexpr double kCrowd = 50;
+constexpr double kCrowd = 100;
 constexpr milliseconds kWaitOfEach{5}, kCrowdWait{1500};
 
 std::uint64_t ToId(const kube::ObjectKey& key) {

@@ -160,7 +160,7 @@ TEST_CASE("a collector of ours waits for a moment while the hub gets ready, and 
 }
 
 TEST_CASE("of a crowd that comes back at once all are let in before the data of most is written") {
-  constexpr int kAll = 400, kFirst = 50;
+  constexpr int kAll = 400, kFirst = 100;
   TestHub hub;
   std::vector<TestStream*> streams;
   const auto name = [](int i) { return fmt::format("c{}", i); };
