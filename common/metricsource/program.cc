@@ -141,11 +141,11 @@ bool Is(Value condition, bool wanted) { return condition.kind() == Kind::kBool &
   return Is(b, stops) || b.IsNull() ? b : a;
 }
 Value And(Value a, Value b, EvaluationContext& context) {
-  if (Bits(a, b) == kBool) return Value::Bool(a.AsBool() & b.AsBool());
+  if (Bits(a, b) == kBool) return Value::Bool((static_cast<int>(a.AsBool()) & static_cast<int>(b.AsBool())) != 0);
   return JunctionOther(a, b, false, context);
 }
 Value Or(Value a, Value b, EvaluationContext& context) {
-  if (Bits(a, b) == kBool) return Value::Bool(a.AsBool() | b.AsBool());
+  if (Bits(a, b) == kBool) return Value::Bool((static_cast<int>(a.AsBool()) | static_cast<int>(b.AsBool())) != 0);
   return JunctionOther(a, b, true, context);
 }
 

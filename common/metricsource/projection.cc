@@ -342,7 +342,7 @@ absl::Status Projector::SetSize(const Node& node, json::Cursor container) {
       if (!IsLeftOut(node.level, key)) keys_.push_back(key);
     }));
     std::ranges::sort(keys_);
-    size = std::ranges::unique(keys_).begin() - keys_.begin();
+    size = std::unique(keys_.begin(), keys_.end()) - keys_.begin();
   } else {
     RETURN_IF_ERROR(container.ForEachElement([&](json::Cursor) { ++size; }));
   }
