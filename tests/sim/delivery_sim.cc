@@ -13,9 +13,11 @@
 int main(int argc, char** argv) {
   std::uint64_t seeds = 1, first = 1;
   bool verbose = false;
+  int outage = 0;
   CLI::App app("Simulates collectors, hubs and stores under faults on virtual time.");
   app.add_option("--seeds", seeds, "how many");
   app.add_option("--first", first, "the first of them");
+  app.add_option("--outage", outage, "minutes for which all hubs are gone, as the only fault");
   app.add_flag("--verbose", verbose, "print what happens");
   CLI11_PARSE(app, argc, argv);
 
@@ -23,7 +25,8 @@ int main(int argc, char** argv) {
   std::uint64_t failed = 0, batches = 0, faults = 0;
   double hours = 0;
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
-    const clusterpulse::sim::Result result = clusterpulse::sim::Run({.seed = seed, .verbose = verbose});
+    const clusterpulse::sim::Result result =
+        clusterpulse::sim::Run({.seed = seed, .verbose = verbose, .outage = std::chrono::minutes(outage)});
     batches += result.batches;
     faults += result.faults;
     hours += result.virtual_seconds / 3600;

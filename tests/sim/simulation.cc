@@ -31,7 +31,7 @@ using std::chrono::seconds;
 
 // More within one virtual second is a loop that makes no progress.
 constexpr std::uint64_t kMostActionsASecond = 200'000;
-constexpr minutes kSettleLimit{20};
+constexpr minutes kSettleLimit{20}, kOutageSettleLimit{240};  // thousands of batches, through a queue of a few
 constexpr minutes kStillBusy{2}, kRestInterval{10};
 constexpr seconds kLook{5};
 constexpr std::uint64_t kRivalValue = 1'000'000;
@@ -42,14 +42,15 @@ class Simulation {
       : options_(options),
         world_(options.seed, options.verbose),
         shape_{.collectors = 1 + world_.Below(3),
-               .rivals = world_.Chance(0.25) ? std::size_t{1} : 0,
+               .rivals = world_.Chance(0.25) && options.outage.count() == 0 ? std::size_t{1} : 0,
                .hubs = 1 + world_.Below(2),
                .length = world_.Between(minutes(5), minutes(25)),
                .between_faults = world_.Between(seconds(10), minutes(4)),
                .max_batches = 1 + world_.Below(30),
-               .has_spool = world_.Chance(0.85),
-               .spool_bytes = std::uint64_t{1} << (15 + world_.Below(6)),
-               .has_history = world_.Chance(0.9),
+               .has_spool = world_.Chance(0.85) || options.outage.count() > 0,
+               .spool_bytes =
+                   options.outage.count() > 0 ? options.outage_spool_bytes : std::uint64_t{1} << (15 + world_.Below(6)),
+               .has_history = world_.Chance(0.9) || options.outage.count() > 0,
                .history = {.queue_batches = 2 + world_.Below(40), .body_batches = 1 + world_.Below(8)}},
         network_(world_, shape_.collectors + shape_.rivals, shape_.hubs),
         redis_(world_),
@@ -84,8 +85,15 @@ class Simulation {
     for (const auto& collector : collectors_) {
       world_.After(world_.Between(seconds(0), seconds(10)), [&c = *collector] { c.Start(); });
     }
-    ScheduleFault();
-    Pass(shape_.length);
+    if (options_.outage.count() > 0) {
+      Pass(minutes(2));
+      Fault("all hubs are gone");
+      for (const auto& hub : hubs_) hub->Kill(false);
+      Pass(options_.outage);
+    } else {
+      ScheduleFault();
+      Pass(shape_.length);
+    }
     Heal();
     Settle();
     return Finish();
@@ -361,7 +369,8 @@ class Simulation {
   }
 
   void Settle() {
-    const base::SteadyTime limit = world_.now() + Duration(kSettleLimit);
+    const base::SteadyTime limit =
+        world_.now() + Duration(options_.outage.count() > 0 ? kOutageSettleLimit : kSettleLimit);
     Pass(kStillBusy);
     // From here on there are times at which all that was made is durable.
     for (const auto& collector : collectors_) collector->SetInterval(kRestInterval);
@@ -458,12 +467,17 @@ class Simulation {
         }
       }
     }
+    std::uint64_t lost = 0;
+    for (const auto& [cluster, stored] : Account().clusters) {
+      for (const Stored::LedgerGap& gap : stored.ledger) lost += gap.seqs.last - gap.seqs.first + 1;
+    }
     return {.seed = options_.seed,
             .log_hash = world_.log_hash(),
             .failures = failures_,
             .batches = log_.batches(),
             .faults = faults_,
             .actions = world_.actions(),
+            .lost = lost,
             .virtual_seconds = std::chrono::duration<double>(world_.age()).count()};
   }
 

@@ -28,4 +28,21 @@ TEST_CASE("a history store that loses more than it may is found out") {
   CHECK(found > 0);
 }
 
+TEST_CASE("a day without a hub costs nothing that a spool holds, and what it does not is known") {
+  struct Case {
+    std::uint64_t spool_bytes;
+    bool is_lost;
+  };
+  const Case c = GENERATE(values<Case>({{std::uint64_t{16} << 20, false}, {std::uint64_t{64} << 10, true}}));
+  CAPTURE(c.spool_bytes);
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    const Result result = Run({.seed = seed, .outage = std::chrono::hours(24), .outage_spool_bytes = c.spool_bytes});
+    CAPTURE(seed, result.failures);
+    // Every batch is durable with all its samples, or in a gap that both sides know.
+    CHECK(result.failures.empty());
+    CHECK(result.batches >= 24 * 120);
+    CHECK((result.lost > 0) == c.is_lost);
+  }
+}
+
 }  // namespace clusterpulse::sim
