@@ -235,8 +235,9 @@ void App::ComposeControllers() {
   if (config_.ingester_enabled) {
     hints_.emplace(
         *collectors_,
-        [this](std::string_view cluster) {
-          controller_->EnqueueAfter({config_.ns, std::string(cluster)}, kHintDelay);
+        [this](std::string_view hint) {
+          if (sources_->ReportSoon(hint)) return;
+          controller_->EnqueueAfter({config_.ns, std::string(hint)}, kHintDelay);
         },
         log);
   }

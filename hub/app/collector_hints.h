@@ -12,13 +12,13 @@
 
 namespace clusterpulse::app {
 
-// Hears, while this replica leads, which clusters' collectors or verdicts changed (store::CollectorState). What is
-// missed costs the time until the cluster's next pass. One thread, which waits for the store; `on_hint` is called from
-// one of the store.
+// Hears, while this replica leads, which clusters' collectors or verdicts changed, and which MetricSources' runs on
+// them (store::CollectorState). What is missed costs the time until the object's next pass. One thread, which waits for
+// the store; `on_hint` is called from one of the store.
 class CollectorHints final : public runtime::Runnable {
  public:
   // `state` is borrowed and must outlive this.
-  CollectorHints(store::CollectorState& state, std::function<void(std::string_view cluster)> on_hint, log::Logger log)
+  CollectorHints(store::CollectorState& state, std::function<void(std::string_view hint)> on_hint, log::Logger log)
       : state_(state), on_hint_(std::move(on_hint)), log_(std::move(log)) {}
   ~CollectorHints() override { stop_.RequestStop(); }
 

@@ -25,10 +25,10 @@ constexpr std::chrono::milliseconds kPoll{100};
 
 const kube::ObjectKey kAnnouncement{"", "collectors"};
 
-std::optional<kube::ObjectKey> KeyOf(const std::string& id) {
+std::optional<kube::ObjectKey> KeyOf(std::string_view id) {
   const auto slash = id.find('/');
-  if (slash == std::string::npos) return std::nullopt;
-  return kube::ObjectKey{id.substr(0, slash), id.substr(slash + 1)};
+  if (slash == std::string_view::npos) return std::nullopt;
+  return kube::ObjectKey{std::string(id.substr(0, slash)), std::string(id.substr(slash + 1))};
 }
 
 }  // namespace
@@ -193,6 +193,12 @@ bool SourcePart::IsSettled() const {
   if (trouble.ok() || kube::IsNotFound(trouble)) return true;
   // Collectors that were told of none meanwhile would drop theirs.
   return trouble.code() == absl::StatusCode::kPermissionDenied && deps_.clock.Steady() - began_ >= kForbiddenFor;
+}
+
+bool SourcePart::ReportSoon(std::string_view id) {
+  const auto key = KeyOf(id);
+  if (key) controller_->EnqueueAfter(*key, kReportAfter);
+  return key.has_value();
 }
 
 std::vector<std::string> SourcePart::DefinitionsFor(const std::string& cluster, const model::Labels& labels) const {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <absl/status/statusor.h>
@@ -56,6 +57,10 @@ class SourcePart {
   void Wire(std::function<void()> collectors_changed);
   void AddCacheTo(runtime::Manager& manager);
   void AddControllersTo(runtime::Manager& manager);
+
+  // Something changed that the status of a MetricSource shows. False: `id` is not of the form of one. REQUIRES:
+  // ComposeControllers.
+  bool ReportSoon(std::string_view id);
 
   // The sources are known as far as they can be: a hub whose API server has no such definition, or does not let it
   // read them for long, has none.

@@ -45,8 +45,8 @@ WriterPosition Unnumbered(const std::string& cluster, std::uint64_t epoch) {
 
 }  // namespace
 
-Write CollectorState::Hint(const std::string& cluster) const {
-  return Publish{keys::CollectorHints(hub_namespace_), cluster};
+Write CollectorState::Hint(const std::string& what) const {
+  return Publish{keys::CollectorHints(hub_namespace_), what};
 }
 
 absl::StatusOr<StoredPosition> CollectorState::ReadPosition(const std::string& cluster) {
@@ -69,6 +69,7 @@ absl::StatusOr<ApplyResult> CollectorState::Apply(const WriterPosition& position
   beside.push_back(SetString{keys::Push(cluster), documents::OfPushRecord(batch.record), {}});
   if (batch.gaps != nullptr) clusters_.PutGaps(cluster, *batch.gaps, beside);
   if (batch.hint) beside.push_back(Hint(cluster));
+  for (const std::string& source : batch.source_news) beside.push_back(Hint(source));
   // In the chunk that moves the position, if there are several: the numbers are those of the instance it moves to.
   beside.push_back(PositionOf(cluster, batch.durable));
   return clusters_.Apply(position, batch.snapshot, {batch.record.health, batch.record.message}, batch.cadence,
@@ -134,7 +135,7 @@ absl::StatusOr<ApplyResult> CollectorState::Drop(const WriterPosition& position)
 }
 
 absl::StatusOr<std::unique_ptr<Subscription>> CollectorState::Subscribe(
-    std::function<void(std::string_view cluster)> on_hint) {
+    std::function<void(std::string_view hint)> on_hint) {
   return store_.Subscribe(keys::CollectorHints(hub_namespace_), std::move(on_hint));
 }
 

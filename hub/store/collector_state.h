@@ -31,8 +31,8 @@ struct StoredPosition {
 // What the hub's replicas tell each other about push clusters, beside the documents of ClusterState, and the hints that
 // go with it. Thread-safe. Errors are those of StateStore. Everything goes with the cluster (ClusterState::Remove).
 //
-// A hint is the name of a cluster on the channel keys::CollectorHints: something changed that its status shows. Lost
-// ones cost the time until the cluster's next pass.
+// A hint is the name of a cluster, or the id ("<ns>/<name>") of a MetricSource, on the channel keys::CollectorHints:
+// something changed that its status shows. Lost ones cost the time until the object's next pass.
 class CollectorState {
  public:
   // All borrowed; must outlive this. `hub_namespace` as in ClusterState::Options.
@@ -53,6 +53,7 @@ class CollectorState {
     std::optional<base::SystemTime> data_at;  // of the snapshot, as in ClusterState::Apply
     std::vector<Write> beside = {};           // what else belongs to the step
     GapLedger* gaps = nullptr;                // with what the batch says of them; null: nothing. Becomes what is stored
+    std::vector<std::string> source_news = {};  // MetricSources to give a hint of
   };
   absl::StatusOr<ApplyResult> Apply(const WriterPosition& position, const Batch& batch);
 
@@ -80,11 +81,11 @@ class CollectorState {
   // Presence and record: the cluster is not in push mode any more. REQUIRES: position.role is kData.
   absl::StatusOr<ApplyResult> Drop(const WriterPosition& position);
 
-  // Calls `on_hint` with cluster names, from a thread of the store, until the subscription is dropped.
-  absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(std::function<void(std::string_view cluster)> on_hint);
+  // Calls `on_hint` with each hint, from a thread of the store, until the subscription is dropped.
+  absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(std::function<void(std::string_view hint)> on_hint);
 
  private:
-  Write Hint(const std::string& cluster) const;
+  Write Hint(const std::string& what) const;
 
   StateStore& store_;
   ClusterState& clusters_;

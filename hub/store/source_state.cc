@@ -162,11 +162,15 @@ absl::StatusOr<std::optional<std::string>> SourceState::ReadDefinition(const std
   return store_.Get(keys::Source(ns, name));
 }
 
-std::vector<Write> SourceState::ResultWrites(const std::string& cluster, const model::SourceResult& result,
-                                             base::SystemTime at, std::chrono::seconds interval,
-                                             const std::optional<SourceRun>& before) const {
+absl::StatusOr<std::vector<Write>> SourceState::ResultWrites(const std::string& cluster,
+                                                             const model::SourceResult& result, base::SystemTime at,
+                                                             std::chrono::seconds interval) {
   const std::chrono::seconds life = std::max(cache_ttl_, 3 * interval + kSlack);
-  SourceRun run = before.value_or(SourceRun());
+  SourceRun run;
+  if (!result.failure.empty()) {
+    ASSIGN_OR_RETURN(auto runs, ReadRuns(result.source, {cluster}));
+    run = std::move(runs.front()).value_or(SourceRun());
+  }
   std::vector<Write> writes;
   if (!result.failure.empty() && run.definition_hash != result.definition_hash) {
     // What is there is of another version, and would pass for this one's.

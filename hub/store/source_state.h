@@ -58,11 +58,11 @@ class SourceState {
   // Nullopt: there is none.
   absl::StatusOr<std::optional<std::string>> ReadDefinition(const std::string& ns, const std::string& name);
 
-  // What a run gave: rows, aggregations and meta; of one that failed only the meta, beside what it says of the rows
-  // that stay (`before`), unless those are of another version of the source: then they go. `at`: when it ran. Documents
+  // What a run gave: rows, aggregations and meta; of one that failed only the meta, beside what the stored one says of
+  // the rows that stay, unless those are of another version of the source: then they go. `at`: when it ran. Documents
   // outlive three intervals. REQUIRES: values_json of each row, and aggregations_json, are JSON objects or empty.
-  std::vector<Write> ResultWrites(const std::string& cluster, const model::SourceResult& result, base::SystemTime at,
-                                  std::chrono::seconds interval, const std::optional<SourceRun>& before) const;
+  absl::StatusOr<std::vector<Write>> ResultWrites(const std::string& cluster, const model::SourceResult& result,
+                                                  base::SystemTime at, std::chrono::seconds interval);
   // The cluster has the source no more.
   static std::vector<Write> DropWrites(const std::string& cluster, const std::string& source);
   absl::Status Drop(const std::string& cluster, const std::string& source) {

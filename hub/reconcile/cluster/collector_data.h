@@ -34,7 +34,8 @@ PushJudgement JudgeBatch(const model::Batch& batch, const PushContext& context);
 
 // The store behind the streams: documents, status, event on change, record and position of a batch in one step, under
 // the epoch of the stream; and what streams hear of holes. Writes the same documents as pull mode does of the same
-// snapshot. Gives a hint to the leader when what the object's status shows at once has changed.
+// snapshot. Gives a hint to the leader when what the status of the object, or of a MetricSource, shows at once has
+// changed.
 class PushedClusters final : public ingest::CollectorData {
  public:
   struct Options {

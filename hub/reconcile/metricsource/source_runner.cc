@@ -155,13 +155,8 @@ absl::StatusOr<runtime::Result> SourceRunner::Run(const kube::ObjectKey& key, co
 absl::StatusOr<store::ApplyResult> SourceRunner::Store(const CatalogEntry& entry, const std::string& cluster,
                                                        std::uint64_t epoch, const model::SourceResult& result,
                                                        base::SystemTime at) {
-  std::optional<store::SourceRun> before;
-  if (!result.failure.empty()) {
-    ASSIGN_OR_RETURN(auto runs, deps_.sources.ReadRuns(entry.id, {cluster}));
-    before = std::move(runs.front());
-  }
-  const std::vector<store::Write> writes =
-      deps_.sources.ResultWrites(cluster, result, at, entry.source->collection.interval, before);
+  ASSIGN_OR_RETURN(const std::vector<store::Write> writes,
+                   deps_.sources.ResultWrites(cluster, result, at, entry.source->collection.interval));
   // Without a number: fenced once somebody else writes the cluster.
   return deps_.state.WriteAs({.cluster = cluster, .epoch = epoch, .role = store::WriterRole::kData}, writes);
 }

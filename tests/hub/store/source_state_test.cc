@@ -32,9 +32,10 @@ struct Fixture {
     REQUIRE(members.ok());
     return *members;
   }
-  void Put(const model::SourceResult& result, base::SystemTime at, std::chrono::seconds interval = 60s,
-           const std::optional<SourceRun>& before = std::nullopt) {
-    REQUIRE(store->Commit(state.ResultWrites("c1", result, at, interval, before)).ok());
+  void Put(const model::SourceResult& result, base::SystemTime at, std::chrono::seconds interval = 60s) {
+    const auto writes = state.ResultWrites("c1", result, at, interval);
+    REQUIRE(writes.ok());
+    REQUIRE(store->Commit(*writes).ok());
   }
   std::optional<SourceRun> Run() {
     const auto runs = state.ReadRuns("ns/q", {"c1"});
@@ -134,7 +135,7 @@ TEST_CASE("a result becomes the documents of the contract") {
     const std::string rows = f.Text("cluster:c1:custom:ns/q:resources");
     model::SourceResult failed{.source = "ns/q", .definition_hash = "0f1e", .failure = "Forbidden", .message = "no"};
     failed.errors = 1;
-    f.Put(failed, At("2031-02-03T04:06:06Z"), 60s, run);
+    f.Put(failed, At("2031-02-03T04:06:06Z"));
     CHECK(f.Text("cluster:c1:custom:ns/q:resources") == rows);
     const auto after = f.Run();
     REQUIRE(after.has_value());
@@ -147,7 +148,7 @@ TEST_CASE("a result becomes the documents of the contract") {
   }
   SECTION("but not those of another version") {
     model::SourceResult failed{.source = "ns/q", .definition_hash = "2222", .failure = "Forbidden", .message = "no"};
-    f.Put(failed, At("2031-02-03T04:06:06Z"), 60s, run);
+    f.Put(failed, At("2031-02-03T04:06:06Z"));
     CHECK(f.Text("cluster:c1:custom:ns/q:resources") == "-");
     CHECK(f.Text("cluster:c1:custom:ns/q:aggregations") == "-");
     CHECK(f.Run()->resources == 0);

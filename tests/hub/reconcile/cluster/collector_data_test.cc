@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "common/base/mutex.h"
 #include "common/base/testing/manual_clock.h"
 #include "common/base/time_format.h"
 #include "common/json/value.h"
@@ -51,12 +52,21 @@ std::vector<model::ClusterOperator> Dns(bool degraded) {
   return {dns};
 }
 
+// Whatever a collector sends was asked of it.
+class AllWanted final : public ingest::SourceResults {
+ public:
+  std::size_t Complete(model::Batch&) const override { return 0; }
+  std::chrono::seconds Interval(const std::string&) const override { return 60s; }
+};
+
 struct Fixture {
   base::ManualClock clock;
   std::unique_ptr<store::EmbeddedStore> store = *store::EmbeddedStore::Open({.data_dir = "", .clock = &clock});
   store::ClusterState clusters{*store, {.hub_namespace = "hub"}, clock};
   store::CollectorState collectors{*store, clusters, "hub"};
-  PushedClusters data{{*store, clusters, collectors, clock},
+  store::SourceState sources{*store, 600s};
+  AllWanted results;
+  PushedClusters data{{*store, clusters, collectors, clock, nullptr, &sources, &results},
                       [](const std::string& name) {
                         ClusterConnection connection;
                         connection.meta.name = name;
@@ -303,6 +313,57 @@ TEST_CASE("the leader is told of what its status shows, not of every sign of lif
   REQUIRE(f.clusters.Apply({"a", f.epoch, "", 0}, {}, {model::Health::kUnknown, "lost"}, {}, {}).ok());
   f.Connect();
   after(true, [&] { f.Push(BatchOf("RN")); });
+}
+
+TEST_CASE("the leader is told of the MetricSources whose runs went otherwise than before") {
+  Fixture f;
+  base::Mutex mu;
+  base::CondVar came;
+  Words hints;
+  const auto subscription = f.collectors.Subscribe([&](std::string_view hint) {
+    if (hint == "a") return;
+    const base::MutexLock lock(mu);
+    hints.emplace_back(hint);
+    came.NotifyAll();
+  });
+  REQUIRE(subscription.ok());
+  struct Step {
+    const char* name;
+    std::vector<model::SourceResult> results;
+    Words expected;
+  };
+  const auto of = [](std::string id, std::string hash, std::string failure = "") {
+    model::SourceResult result{.source = std::move(id)};
+    result.definition_hash = std::move(hash);
+    result.failure = std::move(failure);
+    return result;
+  };
+  const std::vector<Step> steps{
+      {"their first runs", {of("hub/a", "1"), of("hub/b", "1")}, {"hub/a", "hub/b"}},
+      {"the same again", {of("hub/a", "1"), of("hub/b", "1")}, {}},
+      {"nothing of either", {}, {}},
+      {"another version of one", {of("hub/a", "2"), of("hub/b", "1")}, {"hub/a"}},
+      {"a failure", {of("hub/b", "1", "Forbidden")}, {"hub/b"}},
+      {"the same failure", {of("hub/b", "1", "Forbidden")}, {}},
+      {"no failure", {of("hub/b", "1")}, {"hub/b"}},
+  };
+  for (const Step& step : steps) {
+    CAPTURE(step.name);
+    model::Batch batch = BatchOf("R");
+    batch.sources = step.results;
+    {
+      const base::MutexLock lock(mu);
+      hints.clear();
+    }
+    f.Push(batch);
+    REQUIRE(f.data.NoteRefused("end", {}).ok());  // a hint of our own comes behind them
+    Words expected = step.expected;
+    expected.emplace_back("end");
+    const base::MutexLock lock(mu);
+    while ((hints.empty() || hints.back() != "end") && came.WaitFor(mu, 10s)) {
+    }
+    CHECK(hints == expected);
+  }
 }
 
 TEST_CASE("a batch that was held is of its time, in documents, samples and verdict") {
