@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/status.h"
+#include "hub/reconcile/metricsource/source_recovery.h"
 #include "hub/runtime/runnable.h"
 
 namespace clusterpulse::app {
@@ -19,8 +20,6 @@ constexpr std::chrono::milliseconds kAnnounceAfter{200};
 constexpr std::chrono::milliseconds kReportAfter{1000}, kReportUsualAfter{10000};
 // A role that is changed together with the hub is there by then.
 constexpr std::chrono::seconds kForbiddenFor{60};
-// Of all definitions that go to one collector, in one message.
-constexpr std::size_t kMostDefinitions = std::size_t{3} << 20;
 constexpr std::chrono::milliseconds kPoll{100};
 
 const kube::ObjectKey kAnnouncement{"", "collectors"};
@@ -52,7 +51,7 @@ class SourcePart::Cache final : public runtime::Runnable {
                                 base::Message(part_.Trouble()));
       }
     }
-    if (const absl::Status trouble = part_.Trouble(); !trouble.ok()) {
+    if (const absl::Status trouble = part_.Trouble(); !part_.sources_.HasSynced() && !trouble.ok()) {
       part_.log_.Warn("there are no metric sources; `clusterpulse-hub crds apply` installs their definition",
                       {{"error", log::ToText(trouble)}});
     }
@@ -70,13 +69,16 @@ class SourcePart::Cache final : public runtime::Runnable {
 
 class SourcePart::Announcer final : public runtime::Reconciler {
  public:
-  explicit Announcer(std::function<void()> announce) : announce_(std::move(announce)) {}
+  Announcer(SourcePart& part, std::function<void()> announce) : part_(part), announce_(std::move(announce)) {}
   absl::StatusOr<runtime::Result> Reconcile(const kube::ObjectKey&, std::stop_token) override {
+    const absl::Status recovered = part_.Recover();
     announce_();
+    if (!recovered.ok()) return base::Annotate(recovered, "looking for the last valid versions of metric sources");
     return runtime::Result{};
   }
 
  private:
+  SourcePart& part_;
   const std::function<void()> announce_;
 };
 
@@ -85,6 +87,10 @@ SourcePart::SourcePart(const Config& config, const Dependencies& dependencies, l
       deps_(dependencies),
       began_(dependencies.clock.Steady()),
       log_(std::move(log)),
+      labels_of_([this](const std::string& cluster) {
+        const auto connection = deps_.connections.Get({config_.ns, cluster});
+        return connection ? std::optional(connection->spec.labels) : std::nullopt;
+      }),
       state_(deps_.store, config.cache_ttl),
       sources_(deps_.hub,
                kube::Reflector::Options{.resource = reconcile::kMetricSources,
@@ -94,7 +100,7 @@ SourcePart::SourcePart(const Config& config, const Dependencies& dependencies, l
                                         .random = &deps_.random},
                reconcile::ReadMetricSource),
       cache_(std::make_unique<Cache>(*this)),
-      results_(catalog_, [this](const std::string& cluster) { return LabelsOf(cluster); }),
+      results_(catalog_, labels_of_),
       reached_(deps_.clock) {}
 
 SourcePart::~SourcePart() = default;
@@ -103,7 +109,7 @@ void SourcePart::ComposeControllers(runtime::StatusWriter& status, runtime::Even
   runner_.emplace(
       reconcile::SourceRunner::Dependencies{.catalog = catalog_,
                                             .clusters = reached_,
-                                            .labels = [this](const std::string& cluster) { return LabelsOf(cluster); },
+                                            .labels = labels_of_,
                                             .state = deps_.clusters,
                                             .sources = state_,
                                             .history = deps_.history,
@@ -142,7 +148,7 @@ void SourcePart::ComposeControllers(runtime::StatusWriter& status, runtime::Even
 }
 
 void SourcePart::Wire(std::function<void()> collectors_changed) {
-  announcer_ = std::make_unique<Announcer>(std::move(collectors_changed));
+  announcer_ = std::make_unique<Announcer>(*this, std::move(collectors_changed));
   announcements_.emplace(
       runtime::Controller::Options{
           .name = "metricsource-announcement", .needs_lead = false, .registry = &deps_.registry},
@@ -150,7 +156,9 @@ void SourcePart::Wire(std::function<void()> collectors_changed) {
   // First: what follows looks at the catalog.
   sources_.AddHandler([this](const kube::ObjectKey& key) {
     const auto object = sources_.Get(key);
-    if (catalog_.Update(key, object ? &*object : nullptr)) {
+    const bool is_changed = catalog_.Update(key, object ? &*object : nullptr);
+    const auto entry = catalog_.Find(key.ToString());
+    if (is_changed || (entry != nullptr && entry->LacksVersion())) {
       announcements_->EnqueueAfter(kAnnouncement, kAnnounceAfter);
     }
   });
@@ -165,7 +173,7 @@ void SourcePart::Wire(std::function<void()> collectors_changed) {
     if (connection_changes_.Passes(key, connection ? &connection->meta : nullptr)) EnqueueAll();
   });
   reached_.OnReached([this](const std::string& cluster) {
-    const auto labels = LabelsOf(cluster);
+    const auto labels = labels_of_(cluster);
     if (!labels) return;
     for (const auto& entry : catalog_.For(cluster, *labels)) runs_->Enqueue({entry->id, cluster});
   });
@@ -183,14 +191,20 @@ void SourcePart::AddControllersTo(runtime::Manager& manager) {
 }
 
 absl::Status SourcePart::Trouble() const {
-  if (sources_.HasSynced()) return absl::OkStatus();
+  if (sources_.HasSynced()) {
+    return is_settled_ || catalog_.WithoutVersion().empty()
+               ? absl::OkStatus()
+               : absl::UnavailableError("the store was not asked for the last valid versions yet");
+  }
   const absl::Status error = sources_.LastError();
   return error.ok() ? absl::UnavailableError("not listed yet") : error;
 }
 
 bool SourcePart::IsSettled() const {
   const absl::Status trouble = Trouble();
-  if (trouble.ok() || kube::IsNotFound(trouble)) return true;
+  // Once for all: one that never was valid, and is written later, keeps nobody waiting.
+  if (trouble.ok()) is_settled_ = true;
+  if (is_settled_ || kube::IsNotFound(trouble)) return true;
   // Collectors that were told of none meanwhile would drop theirs.
   return trouble.code() == absl::StatusCode::kPermissionDenied && deps_.clock.Steady() - began_ >= kForbiddenFor;
 }
@@ -203,19 +217,17 @@ bool SourcePart::ReportSoon(std::string_view id) {
 
 std::vector<std::string> SourcePart::DefinitionsFor(const std::string& cluster, const model::Labels& labels) const {
   std::vector<std::string> definitions;
-  std::size_t size = 0;
-  for (const auto& entry : catalog_.For(cluster, labels)) {
-    size += entry->definition.size();
-    // A larger message would end the stream. Those left out stay pending in their status.
-    if (size > kMostDefinitions) break;
-    definitions.push_back(entry->definition);
-  }
+  for (const auto& entry : catalog_.GivenTo(cluster, labels)) definitions.push_back(entry->definition);
   return definitions;
 }
 
-std::optional<model::Labels> SourcePart::LabelsOf(const std::string& cluster) const {
-  const auto connection = deps_.connections.Get({config_.ns, cluster});
-  return connection ? std::optional(connection->spec.labels) : std::nullopt;
+absl::Status SourcePart::Recover() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> recovered, reconcile::RecoverVersions(catalog_, state_));
+  for (const std::string& id : recovered) {
+    log_.Info("the last valid version of a metric source stays in force", {{"source", id}});
+    if (controller_) controller_->Enqueue(*KeyOf(id));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<reconcile::SourceReconciler::FleetCluster> SourcePart::Fleet() const {
@@ -227,7 +239,8 @@ std::vector<reconcile::SourceReconciler::FleetCluster> SourcePart::Fleet() const
         const bool is_push = config_.ingester_enabled && connection.spec.collection_mode == "push";
         const bool is_read = reached_.Find(fleet.back().name).has_value();
         fleet.back().is_pulled = is_read || !is_push;
-        fleet.back().is_reached = is_read || is_push;
+        const std::string_view phase = connection.status["phase"].StringOr();
+        fleet.back().is_reached = is_read || (is_push && (phase == "Connected" || phase == "Degraded"));
       });
   std::sort(fleet.begin(), fleet.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return fleet;

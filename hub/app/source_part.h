@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -62,8 +63,8 @@ class SourcePart {
   // ComposeControllers.
   bool ReportSoon(std::string_view id);
 
-  // The sources are known as far as they can be: a hub whose API server has no such definition, or does not let it
-  // read them for long, has none.
+  // The sources are known as far as they can be, with the last valid version of those that are not valid now: a hub
+  // whose API server has no such definition, or does not let it read them for long, has none.
   bool IsSettled() const;
   // Why they are not known, or cannot be; ok: they are.
   absl::Status Trouble() const;
@@ -78,7 +79,7 @@ class SourcePart {
   // Calls `collectors_changed` for the changes of a moment.
   class Announcer;
 
-  std::optional<model::Labels> LabelsOf(const std::string& cluster) const;
+  absl::Status Recover();
   std::vector<reconcile::SourceReconciler::FleetCluster> Fleet() const;
   absl::StatusOr<std::vector<kube::ObjectKey>> AllKeys();
   void EnqueueAll();
@@ -87,6 +88,10 @@ class SourcePart {
   const Dependencies deps_;
   const base::SteadyTime began_;
   const log::Logger log_;
+
+  // spec.labels of a cluster; nullopt: there is none of the name.
+  const std::function<std::optional<model::Labels>(const std::string& cluster)> labels_of_;
+  mutable std::atomic<bool> is_settled_{false};
 
   store::SourceState state_;
   reconcile::SourceCatalog catalog_;

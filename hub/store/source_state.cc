@@ -125,7 +125,9 @@ absl::Status SourceState::PutDefinition(const SourceDefinition& definition) {
                                      {"hash", definition.hash},
                                      {"kind", definition.kind},
                                      {"apiVersion", definition.api_version},
-                                     {"resourceTypeName", definition.resource_type}},
+                                     {"resourceTypeName", definition.resource_type},
+                                     {"uid", definition.uid},
+                                     {"clusters", definition.clusters_json}},
                                     {}},
                             SetAdd{std::string(keys::kSourcesAll), {id}},
                             SetAdd{std::string(keys::kSourcesEnabled), {id}}};
@@ -158,8 +160,21 @@ absl::StatusOr<std::vector<std::string>> SourceState::Definitions() {
   return store_.SetMembers(std::string(keys::kSourcesAll));
 }
 
-absl::StatusOr<std::optional<std::string>> SourceState::ReadDefinition(const std::string& ns, const std::string& name) {
-  return store_.Get(keys::Source(ns, name));
+absl::StatusOr<std::optional<SourceDefinition>> SourceState::ReadDefinition(const std::string& ns,
+                                                                            const std::string& name) {
+  ASSIGN_OR_RETURN(std::optional<std::string> json, store_.Get(keys::Source(ns, name)));
+  if (!json) return std::nullopt;
+  ASSIGN_OR_RETURN(auto meta, store_.HashGetAll(keys::SourceMeta(ns, name)));
+  return SourceDefinition{.ns = ns,
+                          .name = name,
+                          .json = *std::move(json),
+                          .compiled_at = base::ParseRfc3339(meta["compiledAt"]).value_or(base::SystemTime{}),
+                          .hash = std::move(meta["hash"]),
+                          .kind = std::move(meta["kind"]),
+                          .api_version = std::move(meta["apiVersion"]),
+                          .resource_type = std::move(meta["resourceTypeName"]),
+                          .uid = std::move(meta["uid"]),
+                          .clusters_json = std::move(meta["clusters"])};
 }
 
 absl::StatusOr<std::vector<Write>> SourceState::ResultWrites(const std::string& cluster,

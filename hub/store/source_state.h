@@ -22,6 +22,9 @@ struct SourceDefinition {
   base::SystemTime compiled_at{};
   std::string hash, kind, api_version;
   std::string resource_type;  // rbac.resourceTypeName; empty: no index
+  // Ours: of the object, and its spec.clusters as JSON ("null": all). Empty: an upstream hub wrote it.
+  std::string uid, clusters_json;
+  bool operator==(const SourceDefinition&) const = default;
 };
 
 // How the last run of a source on a cluster went: cluster:C:custom:NS/M:meta.
@@ -56,7 +59,7 @@ class SourceState {
   // "<ns>/<name>" of all that are stored, sorted.
   absl::StatusOr<std::vector<std::string>> Definitions();
   // Nullopt: there is none.
-  absl::StatusOr<std::optional<std::string>> ReadDefinition(const std::string& ns, const std::string& name);
+  absl::StatusOr<std::optional<SourceDefinition>> ReadDefinition(const std::string& ns, const std::string& name);
 
   // What a run gave: rows, aggregations and meta; of one that failed only the meta, beside what the stored one says of
   // the rows that stay, unless those are of another version of the source: then they go. `at`: when it ran. Documents

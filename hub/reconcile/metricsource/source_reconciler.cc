@@ -57,15 +57,20 @@ absl::StatusOr<runtime::Result> SourceReconciler::Reconcile(const kube::ObjectKe
     stored = Remove(key);
   } else if (entry->source != nullptr) {
     stored = PutDefinition(*entry, key);
-    clusters = ClustersOf(*entry);
+    clusters = ClustersOf(*entry, key);
     if (stored.ok()) stored = clusters.status();
+  } else if (entry->is_sought) {
+    // What there is under its name is of another object.
+    const auto other = deps_.sources.ReadDefinition(key.ns, key.name);
+    stored = !other.ok() || !other->has_value() ? other.status() : Remove(key);
   }
   if (!stored.ok()) {
     log_.Warn("the store refuses what belongs to a metric source",
               {{"source", entry->id}, {"error", log::ToText(stored)}});
   }
   if (clusters.ok()) {
-    const SourceReport report = ReportOn(*entry, *clusters, ConditionsOf(object->status), deps_.clock.Now());
+    const SourceReport report =
+        ReportOn(*entry, *clusters, ConditionsOf(object->status), deps_.clock.Now(), deps_.catalog.Namesakes(*entry));
     Publish(*entry, key, report);
     RETURN_IF_ERROR(Report(*object, report, stop));
   }
@@ -111,28 +116,34 @@ absl::Status SourceReconciler::PutDefinition(const CatalogEntry& entry, const ku
     known_[key].removals = 0;
   }
   // The store may have lost it.
-  ASSIGN_OR_RETURN(const std::optional<std::string> stored, deps_.sources.ReadDefinition(key.ns, key.name));
-  if (stored == entry.definition) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::optional<store::SourceDefinition> stored, deps_.sources.ReadDefinition(key.ns, key.name));
   const metricsource::Source& source = *entry.source;
-  RETURN_IF_ERROR(deps_.sources.PutDefinition({.ns = key.ns,
-                                               .name = key.name,
-                                               .json = entry.definition,
-                                               .compiled_at = deps_.clock.Now(),
-                                               .hash = source.hash,
-                                               .kind = source.spec.target.kind,
-                                               .api_version = source.spec.target.api_version,
-                                               .resource_type = source.spec.rbac.resource_type_name}));
+  store::SourceDefinition definition{.ns = key.ns,
+                                     .name = key.name,
+                                     .json = entry.definition,
+                                     .compiled_at = stored ? stored->compiled_at : base::SystemTime{},
+                                     .hash = source.hash,
+                                     .kind = source.spec.target.kind,
+                                     .api_version = source.spec.target.api_version,
+                                     .resource_type = source.spec.rbac.resource_type_name,
+                                     .uid = entry.uid,
+                                     .clusters_json = entry.clusters_json};
+  if (stored == definition) return absl::OkStatus();
+  definition.compiled_at = deps_.clock.Now();
+  RETURN_IF_ERROR(deps_.sources.PutDefinition(definition));
   log_.Info("metric source in force", {{"source", entry.id}, {"hash", source.hash}});
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<SourceCluster>> SourceReconciler::ClustersOf(const CatalogEntry& entry) {
+absl::StatusOr<std::vector<SourceCluster>> SourceReconciler::ClustersOf(const CatalogEntry& entry,
+                                                                        const kube::ObjectKey& key) {
   std::vector<FleetCluster> fleet = deps_.clusters();
   std::vector<std::string> names;
   names.reserve(fleet.size());
   for (const FleetCluster& cluster : fleet) names.push_back(cluster.name);
   ASSIGN_OR_RETURN(auto runs, deps_.sources.ReadRuns(entry.id, names));
   std::vector<SourceCluster> clusters;
+  std::size_t left_out = 0;
   for (std::size_t i = 0; i < fleet.size(); ++i) {
     if (!entry.IsFor(fleet[i].name, fleet[i].labels)) {
       if (runs[i]) RETURN_IF_ERROR(deps_.sources.Drop(fleet[i].name, entry.id));
@@ -140,9 +151,25 @@ absl::StatusOr<std::vector<SourceCluster>> SourceReconciler::ClustersOf(const Ca
     }
     const bool is_missing = !runs[i] || runs[i]->definition_hash != entry.source->hash;
     if (fleet[i].is_pulled && is_missing) deps_.run(entry.id, fleet[i].name);
-    clusters.push_back({std::move(fleet[i].name), fleet[i].is_reached, std::move(runs[i])});
+    const bool is_left_out = !fleet[i].is_pulled && deps_.catalog.IsLeftOut(entry, fleet[i].name, fleet[i].labels);
+    left_out += is_left_out;
+    clusters.push_back({std::move(fleet[i].name), fleet[i].is_reached, std::move(runs[i]), is_left_out});
   }
+  TellLeftOut(entry, key, left_out);
   return clusters;
+}
+
+void SourceReconciler::TellLeftOut(const CatalogEntry& entry, const kube::ObjectKey& key, std::size_t clusters) {
+  {
+    base::MutexLock lock(mu_);
+    if (std::exchange(known_[key].left_out, clusters) == clusters) return;
+  }
+  if (clusters == 0) return;
+  log_.Warn("collectors are not given a metric source: the sources for their clusters are too large together",
+            {{"source", entry.id},
+             {"collectors", clusters},
+             {"bytes", entry.definition.size()},
+             {"most_bytes", SourceCatalog::kMostDefinitionBytes}});
 }
 
 absl::Status SourceReconciler::Report(const MetricSource& object, const SourceReport& report, std::stop_token stop) {

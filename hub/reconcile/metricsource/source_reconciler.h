@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <optional>
@@ -61,13 +62,15 @@ class SourceReconciler final : public runtime::Reconciler {
   struct Known {
     std::optional<base::SystemTime> told;  // newest run that was published
     int removals = 0;                      // since it was last in force
+    std::size_t left_out = 0;              // collectors that are not given it
   };
 
   absl::StatusOr<runtime::Result> Gone(const kube::ObjectKey& key);
   absl::Status Remove(const kube::ObjectKey& key);
   absl::Status PutDefinition(const CatalogEntry& entry, const kube::ObjectKey& key);
   // Those it is for, with their runs; drops what the others have of it.
-  absl::StatusOr<std::vector<SourceCluster>> ClustersOf(const CatalogEntry& entry);
+  absl::StatusOr<std::vector<SourceCluster>> ClustersOf(const CatalogEntry& entry, const kube::ObjectKey& key);
+  void TellLeftOut(const CatalogEntry& entry, const kube::ObjectKey& key, std::size_t clusters);
   absl::Status Report(const MetricSource& object, const SourceReport& report, std::stop_token stop);
   void Publish(const CatalogEntry& entry, const kube::ObjectKey& key, const SourceReport& report);
 

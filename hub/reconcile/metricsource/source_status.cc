@@ -33,6 +33,12 @@ struct Problem {
 };
 std::optional<Problem> ProblemOf(const SourceCluster& cluster, const metricsource::Source& source,
                                  base::SystemTime now) {
+  if (cluster.is_left_out && (!cluster.run || cluster.run->definition_hash != source.hash)) {
+    return Problem{"LeftOut",
+                   fmt::format("the sources for this cluster take more than the {} MiB a collector can be given",
+                               SourceCatalog::kMostDefinitionBytes >> 20),
+                   true};
+  }
   if (!cluster.run) {
     return Problem{"pending", cluster.is_reached ? "not run there yet" : "the cluster is not reached", false};
   }
@@ -87,7 +93,12 @@ runtime::Condition Ready(std::string status, std::string reason, std::string mes
           .message = std::move(message)};
 }
 
-std::string Warnings(const CatalogEntry& entry) {
+// The first of them.
+std::string Warnings(const CatalogEntry& entry, const std::vector<std::string>& namesakes) {
+  if (!namesakes.empty()) {
+    return fmt::format("; warning: spec.rbac.resourceTypeName: \"{}\" is also that of {}: readers get one of them",
+                       entry.source->spec.rbac.resource_type_name, namesakes.front());
+  }
   for (const metricsource::Diagnostic& problem : entry.problems.items()) {
     if (problem.severity == metricsource::Diagnostic::Severity::kWarning) return "; warning: " + problem.ToString();
   }
@@ -111,7 +122,8 @@ std::string DurationText(std::chrono::milliseconds duration) {
 }
 
 SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster>& clusters,
-                      std::vector<runtime::Condition> before, base::SystemTime now) {
+                      std::vector<runtime::Condition> before, base::SystemTime now,
+                      const std::vector<std::string>& namesakes) {
   SourceReport report;
   Value& status = report.status;
   status.MutableObject();
@@ -163,12 +175,12 @@ SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster
     if (entry.source != nullptr) message += "\nthe last valid version stays in force";
     ready = Ready("False", "InvalidSpec", message, entry);
   } else if (selected == 0) {
-    message = "no cluster is selected" + Warnings(entry);
+    message = "no cluster is selected" + Warnings(entry, namesakes);
     ready = Ready("True", "NoClusters", message, entry);
   } else {
     message = report.errors == 0 ? "Collection successful" : fmt::format("Collected with {} errors", report.errors);
     if (report.clusters == 0 && failed == 0) message = "waiting for the first run";
-    message += Warnings(entry);
+    message += Warnings(entry, namesakes);
     std::string detail = fmt::format("Collected {} resources from {} clusters", report.resources, report.clusters);
     if (report.clusters < selected) detail += fmt::format(" of {}: {} failed, {} lag", selected, failed, lagging);
     if (report.clusters > 0) {

@@ -52,7 +52,9 @@ SourceDefinition Definition(std::string type) {
           .hash = "0f1e",
           .kind = "Queue",
           .api_version = "mq/v1",
-          .resource_type = std::move(type)};
+          .resource_type = std::move(type),
+          .uid = "u-1",
+          .clusters_json = R"({"names":["a*"]})"};
 }
 
 model::SourceResult Result() {
@@ -75,7 +77,13 @@ TEST_CASE("a definition is found by its name, in the sets and by its type") {
                                                     {"hash", "0f1e"},
                                                     {"kind", "Queue"},
                                                     {"apiVersion", "mq/v1"},
-                                                    {"resourceTypeName", "queue"}});
+                                                    {"resourceTypeName", "queue"},
+                                                    {"uid", "u-1"},
+                                                    {"clusters", R"({"names":["a*"]})"}});
+  const auto read = f.state.ReadDefinition("ns", "q");
+  REQUIRE(read.ok());
+  CHECK(*read == Definition("queue"));
+  CHECK(*f.state.ReadDefinition("ns", "other") == std::nullopt);
   CHECK(f.Members("metricsources:all") == std::vector<std::string>{"ns/q"});
   CHECK(f.Members("metricsources:enabled") == std::vector<std::string>{"ns/q"});
   CHECK(f.Members("metricsources:by:resourcetype:queue") == std::vector<std::string>{"ns/q"});

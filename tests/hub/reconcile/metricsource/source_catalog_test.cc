@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <catch2/catch.hpp>
+#include <fmt/format.h>
 
 #include "tests/hub/reconcile/metricsource/source_rig.h"
 
@@ -89,6 +90,48 @@ TEST_CASE("a source that never compiled is known and collected nowhere") {
   CHECK(f.catalog.Find("hub/a")->source == nullptr);
   CHECK(f.For("core").empty());
   CHECK(f.catalog.All().size() == 1);
+}
+
+TEST_CASE("a collector is given what fits into one message, and the rest is known to be left out") {
+  Fixture f;
+  // Of these, this many fit.
+  constexpr std::size_t kBytes = 240000, kFit = SourceCatalog::kMostDefinitionBytes / kBytes;
+  const std::string padding(kBytes, 'x');
+  std::vector<std::string> all;
+  for (std::size_t i = 0; i <= kFit; ++i) {
+    const std::string name = fmt::format("s{:02}", i);
+    REQUIRE(f.Put(PodSource(name, R"({"fields":[{"name":"phase","path":".status.phase","default":")" + padding +
+                                      R"("},{"name":"restarts","path":".status.restarts","type":"integer"}]})")));
+    all.push_back("hub/" + name);
+  }
+  f.Put(PodSource("t", R"({"clusters":{"names":["edge"]}})"));
+  const auto given = [&] {
+    std::vector<std::string> ids;
+    for (const auto& entry : f.catalog.GivenTo("core", {})) ids.push_back(entry->id);
+    return ids;
+  };
+  const auto left_out = [&](const std::string& id) { return f.catalog.IsLeftOut(*f.catalog.Find(id), "core", {}); };
+  CHECK(f.For("core") == all);
+  CHECK(given() == std::vector<std::string>(all.begin(), all.end() - 1));
+  CHECK_FALSE(left_out(all[kFit - 1]));
+  CHECK(left_out(all[kFit]));
+  CHECK_FALSE(left_out("hub/t"));  // not for it at all
+  f.Remove("s00");
+  CHECK(given() == std::vector<std::string>(all.begin() + 1, all.end()));
+  CHECK_FALSE(left_out(all[kFit]));
+}
+
+TEST_CASE("sources that share a resource type know each other") {
+  Fixture f;
+  f.Put(PodSource("a"));
+  f.Put(PodSource("b"));
+  f.Put(PodSource("c", R"({"rbac":{"resourceTypeName":"other"}})"));
+  f.Put(PodSource("d", R"({"enabled":false})"));
+  f.Put(PodSource("e", R"({"rbac":null})"));
+  f.Put(PodSource("f", R"({"rbac":null})"));
+  CHECK(f.catalog.Namesakes(*f.catalog.Find("hub/a")) == std::vector<std::string>{"hub/b"});
+  CHECK(f.catalog.Namesakes(*f.catalog.Find("hub/c")).empty());
+  CHECK(f.catalog.Namesakes(*f.catalog.Find("hub/e")).empty());
 }
 
 TEST_CASE("replicas make the same definition of a source") {

@@ -10,6 +10,7 @@
 #include "common/base/mutex.h"
 #include "common/base/testing/manual_clock.h"
 #include "common/kube/testing/fake_kube_api.h"
+#include "hub/reconcile/metricsource/source_recovery.h"
 #include "hub/runtime/testing/fake_event_recorder.h"
 #include "hub/store/embedded_store.h"
 #include "tests/hub/reconcile/metricsource/source_rig.h"
@@ -206,6 +207,24 @@ TEST_CASE("a version that is wrong is told and changes nothing") {
   CHECK(f.Keys() == before);
   CHECK(f.Status()["phase"].StringOr() == "Error");
   CHECK(f.events.Count("InvalidSpec") == 1);
+}
+
+TEST_CASE("a source that is wrong from the start clears away what another object of its name left") {
+  Fixture f;
+  f.Put(PodSource("pods"));
+  f.Pass();
+  f.Ran("core", 5);
+  const Words before = f.Keys();
+  f.catalog.Update(f.key, nullptr);
+  MetricSource other = PodSource("pods", R"({"fields":[]})");
+  other.meta.uid = "another";
+  f.Put(other);
+  f.Pass();
+  CHECK(f.Keys() == before);  // it may be its own: nobody has looked yet
+  REQUIRE(RecoverVersions(f.catalog, f.sources).ok());
+  f.Pass();
+  CHECK(f.Keys().empty());
+  CHECK(f.Status()["phase"].StringOr() == "Error");
 }
 
 TEST_CASE("an object that the catalog does not have yet waits") {

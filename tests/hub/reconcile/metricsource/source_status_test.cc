@@ -62,6 +62,14 @@ TEST_CASE("the status says how the last runs went") {
        "Collected 0 resources from 0 clusters of 2: 0 failed, 2 lag",
        R"({"current":0,"failed":0,"lagging":2,"problems":[{"message":"not run there yet","name":"a","state":"pending"},)"
        R"({"message":"the cluster is not reached","name":"b","state":"pending"}],"selected":2})"},
+      {"left out",
+       {{"a", true, std::nullopt, true}, Ran("b", entry)},
+       "Collected with 1 errors",
+       "True",
+       "CollectionSuccessful",
+       "Collected 7 resources from 1 clusters of 2: 1 failed, 0 lag",
+       R"({"current":1,"failed":1,"lagging":0,"problems":[{"message":"the sources for this cluster take more than )"
+       R"(the 3 MiB a collector can be given","name":"a","state":"LeftOut"}],"selected":2})"},
       {"all well",
        {Ran("a", entry), Ran("b", entry)},
        "Collection successful",
@@ -123,6 +131,16 @@ TEST_CASE("the status says how the last runs went") {
       CHECK(report.status["clusters"].Dump() == c.counts);
     }
   }
+}
+
+TEST_CASE("a resource type that others have too is a warning") {
+  const auto entry = EntryOf(PodSource("pods"));
+  const SourceReport report = ReportOn(*entry, {Ran("a", entry)}, {}, kNow, {"hub/other", "hub/third"});
+  CHECK(
+      report.status["message"].StringOr() ==
+      "Collection successful; warning: spec.rbac.resourceTypeName: \"pod\" is also that of hub/other: readers get one "
+      "of them");
+  CHECK(ReadyOf(report).status == "True");
 }
 
 TEST_CASE("sums, times and the longest run are in the status") {
