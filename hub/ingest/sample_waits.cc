@@ -28,6 +28,12 @@ void SampleWaits::Add(std::uint64_t seq, base::SystemTime from, base::SystemTime
   next_look_ = std::min(next_look_, is_settled ? now : now + kBetweenLooks);
 }
 
+void SampleWaits::AddBeside(base::SystemTime from, base::SystemTime to, std::shared_ptr<const Ticket> ticket,
+                            base::SteadyTime now) {
+  Add(0, from, to, std::move(ticket), now);
+  waits_.back().batches = 0;
+}
+
 void SampleWaits::AddHeld(const store::HeldSamples& held, std::shared_ptr<const Ticket> ticket, base::SteadyTime now) {
   Add(0, held.since, held.until, std::move(ticket), now);
   waits_.back().batches = held.batches;

@@ -23,7 +23,7 @@ class SampleWaits {
   enum class Fate { kDurable, kLost, kRefused };
   struct News {
     Fate fate = Fate::kDurable;
-    model::SeqRange seqs;           // 0, 0: of somebody before
+    model::SeqRange seqs;           // 0, 0: of somebody before, or of no batch
     base::SystemTime from{}, to{};  // when the first and the last of them were collected
     std::string why;                // refused: for a person
   };
@@ -34,6 +34,9 @@ class SampleWaits {
   // `from` is `to`, when it was collected, or what its loss is known from.
   void Add(std::uint64_t seq, base::SystemTime from, base::SystemTime to, std::shared_ptr<const history::Ticket> ticket,
            base::SteadyTime now);
+  // Samples of the cluster that are of no batch: they do not count as held. Their news have no numbers.
+  void AddBeside(base::SystemTime from, base::SystemTime to, std::shared_ptr<const history::Ticket> ticket,
+                 base::SteadyTime now);
   // What somebody before held, and `ticket` (HistoryWriter::Find) says the fate of. Its news have no numbers.
   void AddHeld(const store::HeldSamples& held, std::shared_ptr<const history::Ticket> ticket, base::SteadyTime now);
   // All that waits; of that what AddHeld added.

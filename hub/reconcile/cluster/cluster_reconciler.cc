@@ -92,7 +92,7 @@ void ClusterReconciler::Forget(const kube::ObjectKey& key) {
     clusters_.erase(key);
     secrets_.erase(key);
   }
-  if (deps_.reached != nullptr) deps_.reached->Lost(key.name);
+  if (deps_.reached != nullptr) deps_.reached->Forget(key.name);
   pool_.Forget(key);
   deps_.status.Forget(kube::kClusterConnections, key);
   metrics_.last_success.Remove({key.name});

@@ -244,6 +244,12 @@ void ClusterReconciler::FindGaps(Pass& pass) {
       samples.gaps.push_back(gap);
     }
   };
+  if (deps_.reached != nullptr) {
+    for (ReachedClusters::Samples& beside : deps_.reached->TakeSamples(pass.name())) {
+      samples.waits.AddBeside(std::min(samples.last.value_or(beside.at), beside.at), beside.at,
+                              std::move(beside.ticket), deps_.clock.Steady());
+    }
+  }
   for (const ingest::SampleWaits::News& news : samples.waits.Step(deps_.clock.Steady())) {
     if (news.fate == ingest::SampleWaits::Fate::kDurable) continue;
     const bool is_refused = news.fate == ingest::SampleWaits::Fate::kRefused;

@@ -34,4 +34,26 @@ void ReachedClusters::Lost(const std::string& cluster) {
   clusters_.erase(cluster);
 }
 
+void ReachedClusters::Forget(const std::string& cluster) {
+  base::MutexLock lock(mu_);
+  clusters_.erase(cluster);
+  samples_.erase(cluster);
+}
+
+void ReachedClusters::AddSamples(const std::string& cluster, Samples samples) {
+  base::MutexLock lock(mu_);
+  std::vector<Samples>& all = samples_[cluster];
+  if (all.size() == kMostSamples) all.erase(all.begin());
+  all.push_back(std::move(samples));
+}
+
+std::vector<ReachedClusters::Samples> ReachedClusters::TakeSamples(const std::string& cluster) {
+  base::MutexLock lock(mu_);
+  const auto found = samples_.find(cluster);
+  if (found == samples_.end()) return {};
+  std::vector<Samples> taken = std::move(found->second);
+  samples_.erase(found);
+  return taken;
+}
+
 }  // namespace clusterpulse::reconcile

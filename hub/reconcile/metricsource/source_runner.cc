@@ -145,7 +145,7 @@ absl::StatusOr<runtime::Result> SourceRunner::Run(const kube::ObjectKey& key, co
     if (deps_.history != nullptr && !result.aggregations.empty()) {
       model::Batch samples{.cluster = key.name, .collected_at = at};
       samples.sources.push_back({.source = entry.id, .aggregations = result.aggregations});
-      deps_.history->Write(samples);
+      deps_.clusters.AddSamples(key.name, {at, deps_.history->Write(samples)});
     }
     on_run_(entry.id, is_news);
   }

@@ -243,7 +243,7 @@ class Fleet : public KubeClientFactory {
     reconciler = std::make_unique<ClusterReconciler>(
         ClusterReconciler::Dependencies{hub, *this, *state_, *collectors_, *status_, events, clock, random,
                                         [this] { return clock.Steady() - store_up_since; },
-                                        with_history ? &history : nullptr},
+                                        with_history ? &history : nullptr, &reached},
         objects, options, ClientPool::Options{}, PullMetrics(metrics));
   }
 
@@ -345,6 +345,7 @@ class Fleet : public KubeClientFactory {
   bool with_history = false;                       // the same
   base::SteadyTime store_up_since{};               // long ago
   history::FakeHistoryWriter history{clock};
+  ReachedClusters reached{clock};
   std::vector<ClientTarget> targets;   // of the clients made
   std::vector<std::string> forgotten;  // clusters
   std::unique_ptr<ClusterReconciler> reconciler;

@@ -97,6 +97,46 @@ TEST_CASE("samples that are lost are one hole") {
   }
 }
 
+TEST_CASE("what others read of the cluster may be lost, too") {
+  HistoryFleet f;
+  f.Pass(2);
+  const base::SystemTime last = f.clock.Now() - 30s;
+  // 10 s after the last pass; the passes themselves have no trouble.
+  const auto add = [&](Mode mode) {
+    f.history.SetMode(mode);
+    model::Batch samples{.cluster = "a", .collected_at = last + 10s};
+    samples.sources.push_back({.source = "hub/pods", .aggregations = {{"total", 1}}});
+    f.reached.AddSamples("a", {samples.collected_at, f.history.Write(samples)});
+    f.history.SetMode(Mode::kAccept);
+  };
+  SECTION("stored") {
+    add(Mode::kAccept);
+    f.Pass(3);
+    CHECK(f.Gaps().empty());
+  }
+  SECTION("dropped") {
+    add(Mode::kDrop);
+    f.Pass(3);
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].cause == model::GapCause::kStoreDown);
+    CHECK(f.Gaps()[0].from == last);
+    CHECK(f.Gaps()[0].to == last + 10s);
+  }
+  SECTION("refused") {
+    add(Mode::kRefuse);
+    f.Pass(3);
+    REQUIRE(f.Gaps().size() == 1);
+    CHECK(f.Gaps()[0].cause == model::GapCause::kRejected);
+  }
+  SECTION("on their way: not held, for the history store is asked by batches") {
+    add(Mode::kHang);
+    f.Pass(1);
+    CHECK(f.collectors().ReadPosition("a")->durable.held->batches <= 1);
+    f.Pass(1);
+    CHECK(f.Gaps().empty());
+  }
+}
+
 TEST_CASE("samples that a crash of the history store took are a hole") {
   HistoryFleet f;
   f.history.SetDurableAfter(10s);

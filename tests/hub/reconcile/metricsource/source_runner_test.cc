@@ -87,6 +87,12 @@ TEST_CASE("a run is stored, told, written to the history, and comes again after 
   CHECK(samples.cluster == "core");
   CHECK(samples.collected_at == run->collected_at);
   CHECK(samples.sources.at(0).aggregations == std::map<std::string, double>{{"total", 1}, {"sum", 3}});
+  // The pass of the cluster is told, so that none is lost unseen.
+  const auto beside = f.reached.TakeSamples("core");
+  REQUIRE(beside.size() == 1);
+  CHECK(beside[0].at == run->collected_at);
+  CHECK(beside[0].ticket->Get().state == history::Ticket::State::kAccepted);
+  CHECK(f.reached.TakeSamples("core").empty());
 
   SECTION("whoever enqueues it before") {
     f.clock.AdvanceBy(20s);
