@@ -259,7 +259,6 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
     const std::size_t sources = batch->sources.size();
     const std::size_t dropped = services.sources != nullptr ? services.sources->Complete(*batch) : sources;
     if (services.sources == nullptr) batch->sources.clear();
-    if (dropped > 0) services.metrics.source_results_dropped.Add(static_cast<double>(dropped));
     const base::SteadyTime begin = services.clock.Steady();
     if (state) {
       base::FailPoint("position.writing");
@@ -275,10 +274,10 @@ std::function<Stored()> BatchLane::NextWrite(base::SteadyTime now) {
       stored.result = writer->PutDurable(position.instance, durable);
       if (stored.result.ok() && *stored.result == store::ApplyResult::kApplied) stored.durable = durable;
     }
-    // Only then: what is tried again would fill the queue with the same samples.
-    if (samples && stored.result.ok() && *stored.result != store::ApplyResult::kFenced) {
-      stored.samples = services.history->Write(*batch);
-    }
+    if (!stored.result.ok() || *stored.result == store::ApplyResult::kFenced) return stored;
+    // Only then: what is tried again would be counted, and fill the queue with the same samples, once more.
+    if (dropped > 0) services.metrics.source_results_dropped.Add(static_cast<double>(dropped));
+    if (samples) stored.samples = services.history->Write(*batch);
     return stored;
   };
 }

@@ -297,7 +297,7 @@ TEST_CASE("results of sources that were not asked for are dropped and counted") 
   CHECK(hub.State().applied[0].sources.empty());
   CHECK(hub.Count("source_results_dropped_total") == 2);
 
-  // Also when it was decoded again.
+  // Also when it was decoded again, and counted once.
   hub.data.FailApply(absl::UnavailableError("down"));
   batch.seq = 2;
   hub.Send(stream, batch);
@@ -305,6 +305,7 @@ TEST_CASE("results of sources that were not asked for are dropped and counted") 
   hub.Pass(6s);
   REQUIRE(hub.Applied() == Seqs{1, 2});
   CHECK(hub.State().applied[1].sources.empty());
+  CHECK(hub.Count("source_results_dropped_total") == 4);
 }
 
 TEST_CASE("data is as old as the collector's steady clock says, and never newer than its arrival") {
