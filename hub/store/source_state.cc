@@ -177,16 +177,15 @@ absl::StatusOr<std::optional<SourceDefinition>> SourceState::ReadDefinition(cons
                           .clusters_json = std::move(meta["clusters"])};
 }
 
-absl::StatusOr<std::vector<Write>> SourceState::ResultWrites(const std::string& cluster,
-                                                             const model::SourceResult& result, base::SystemTime at,
-                                                             std::chrono::seconds interval) {
+absl::StatusOr<SourceState::ResultWrite> SourceState::WriteOf(const std::string& cluster,
+                                                              const model::SourceResult& result, base::SystemTime at,
+                                                              std::chrono::seconds interval) {
   const std::chrono::seconds life = std::max(cache_ttl_, 3 * interval + kSlack);
-  SourceRun run;
-  if (!result.failure.empty()) {
-    ASSIGN_OR_RETURN(auto runs, ReadRuns(result.source, {cluster}));
-    run = std::move(runs.front()).value_or(SourceRun());
-  }
-  std::vector<Write> writes;
+  ASSIGN_OR_RETURN(const auto runs, ReadRuns(result.source, {cluster}));
+  SourceRun run = runs.front().value_or(SourceRun());
+  ResultWrite out;
+  out.is_news = !runs.front() || run.definition_hash != result.definition_hash || run.failure != result.failure;
+  std::vector<Write>& writes = out.writes;
   if (!result.failure.empty() && run.definition_hash != result.definition_hash) {
     // What is there is of another version, and would pass for this one's.
     run = SourceRun();
@@ -215,7 +214,7 @@ absl::StatusOr<std::vector<Write>> SourceState::ResultWrites(const std::string& 
   }
   writes.push_back(
       SetString{keys::SourceResult(cluster, result.source, "meta"), MetaDocument(cluster, result.source, run), life});
-  return writes;
+  return out;
 }
 
 std::vector<Write> SourceState::DropWrites(const std::string& cluster, const std::string& source) {

@@ -64,8 +64,12 @@ class SourceState {
   // What a run gave: rows, aggregations and meta; of one that failed only the meta, beside what the stored one says of
   // the rows that stay, unless those are of another version of the source: then they go. `at`: when it ran. Documents
   // outlive three intervals. REQUIRES: values_json of each row, and aggregations_json, are JSON objects or empty.
-  absl::StatusOr<std::vector<Write>> ResultWrites(const std::string& cluster, const model::SourceResult& result,
-                                                  base::SystemTime at, std::chrono::seconds interval);
+  struct ResultWrite {
+    std::vector<Write> writes;
+    bool is_news = false;  // the stored run is of another version, or went otherwise, or there is none
+  };
+  absl::StatusOr<ResultWrite> WriteOf(const std::string& cluster, const model::SourceResult& result,
+                                      base::SystemTime at, std::chrono::seconds interval);
   // The cluster has the source no more.
   static std::vector<Write> DropWrites(const std::string& cluster, const std::string& source);
   absl::Status Drop(const std::string& cluster, const std::string& source) {

@@ -243,6 +243,68 @@ spec:
   CHECK(hub.hub().Stop() == 0);
 }
 
+TEST_CASE("every replica configures the collectors that it has, whoever leads") {
+  REQUIRE_REAL_SERVERS();
+  REQUIRE_REAL_REDIS({.aof = true});
+  CreateMaps(*servers->managed);
+  const HubFixture::Options options{.redis = redis.get(), .flags = {"--leader-elect"}, .ingester_tls = true};
+  HubFixture leader(*servers, options);
+  HubFixture::Options replica = options;
+  replica.replica_of = &leader;
+  HubFixture other(*servers, replica);
+  REQUIRE(leader.InstallDefinitions());
+  leader.ConnectPush("quay", "no-credentials", "  labels: {ring: canary}\n");
+  leader.ConnectPush("west");
+  leader.StartHub();
+  REQUIRE(Eventually(seconds(20), [&] { return leader.Metric("leader", {}) == 1; }));
+  other.StartHub();
+  Collector quay(leader, {.cluster = "quay"}), west(other, {.cluster = "west"});
+  REQUIRE(leader.WaitForCollector("quay", true));
+  REQUIRE(leader.WaitForCollector("west", true));
+  const std::string id = leader.ns() + "/maps";
+  // Sources that the two have, once they are so many; how long that took is said.
+  const auto have = [&](double at_quay, double at_west) {
+    const auto began = Steady::now();
+    const bool is_so = Eventually(seconds(10), [&] {
+      return quay.Metric("sources_in_force") == at_quay && west.Metric("sources_in_force") == at_west;
+    });
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Steady::now() - began);
+    CHECK(took < seconds(5));  // within 2 s of the change, here with kubectl and a machine that does other things
+    return is_so;
+  };
+  const auto status = [&] { return SourceObject(leader, "maps")["status"]; };
+  const auto current = [&](int count) {
+    return Eventually(seconds(15), [&] { return status()["clusters"]["current"].IntOr() == count; });
+  };
+
+  REQUIRE(leader.Apply(MapSource("[ms-a]")).exit_code == 0);
+  CHECK(have(1, 1));
+  CHECK(current(2));
+  REQUIRE(leader.Apply(MapSource("[ms-a]", "  clusters: {names: [west]}\n")).exit_code == 0);
+  CHECK(have(0, 1));
+  CHECK(Eventually(seconds(10), [&] { return Document(*redis, "quay", id, "resources").IsNull(); }));
+  REQUIRE(leader.Apply(MapSource("[ms-a]", "  enabled: false\n")).exit_code == 0);
+  CHECK(have(0, 0));
+  CHECK(Eventually(seconds(10), [&] { return status()["phase"].StringOr() == "Disabled"; }));
+  REQUIRE(leader.Apply(MapSource("[ms-a]", "  enabled: true\n")).exit_code == 0);
+  CHECK(have(1, 1));
+  CHECK(current(2));
+
+  // Nobody leads for a while, and a collector is told all the same.
+  leader.hub().Kill9();
+  REQUIRE(leader.Apply(MapSource("[ms-b]")).exit_code == 0);
+  CHECK(Eventually(seconds(10), [&] {
+    return Document(*redis, "west", id, "resources")["resources"].items().size() == kObjects / 3;
+  }));
+  CHECK(Eventually(seconds(45), [&] { return other.Metric("leader", {}) == 1; }));
+  CHECK(Eventually(seconds(15), [&] {
+    return status()["observedGeneration"].IntOr() == SourceObject(leader, "maps")["metadata"]["generation"].IntOr();
+  }));
+  leader.Kubectl({"delete", "metricsource", "maps"});
+  CHECK(Eventually(seconds(10), [&] { return west.Metric("sources_in_force") == 0; }));
+  CHECK(other.hub().Stop() == 0);
+}
+
 TEST_CASE("an upstream collector gets the definition, and what it leaves out is computed") {
   REQUIRE_REAL_SERVERS();
   REQUIRE_REAL_REDIS({.aof = true});

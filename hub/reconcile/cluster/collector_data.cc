@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <map>
 #include <utility>
 
 #include "common/base/status.h"
@@ -135,7 +134,7 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
       ASSIGN_OR_RETURN(ledger, deps().clusters.ReadGaps(cluster_));
       recorded = Record(position.instance, batch.gaps, *ledger);
     }
-    ASSIGN_OR_RETURN(std::vector<store::Write> sources, SourceWrites(batch, data_at));
+    ASSIGN_OR_RETURN(SourceWrites sources, WritesOfSources(batch, data_at));
     const std::chrono::seconds operator_interval = std::max(record.interval, parent_.options_.operator_interval);
     const store::CollectorState::Batch write{
         *snapshot,
@@ -145,17 +144,15 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
         EventsOf(judged, connection),
         !record_.has_value() || ShowsChange(*record_, record) || judged.health_changed || MayBeGivenUp(),
         data_at,
-        std::move(sources),
+        std::move(sources.writes),
         recorded.changed ? &*ledger : nullptr,
-        SourceNews(batch)};
+        std::move(sources.news)};
     ASSIGN_OR_RETURN(const ApplyResult result, deps().collectors.Apply(position, write));
     if (result == ApplyResult::kApplied) {
       record_ = record;
       health_ = record.health;
       spoke_at_ = deps().clock.Steady();
       Count(recorded);
-      for (const model::SourceResult& source : batch.sources)
-        told_[source.source] = {source.definition_hash, source.failure};
     }
     return result;
   }
@@ -191,29 +188,23 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   const Dependencies& deps() const { return parent_.deps_; }
 
   // What the batch holds of MetricSources; `data_at`: when it was collected, by the hub's clock.
-  absl::StatusOr<std::vector<store::Write>> SourceWrites(const model::Batch& batch, base::SystemTime data_at) const {
+  struct SourceWrites {
     std::vector<store::Write> writes;
-    if (deps().sources == nullptr) return writes;
+    std::vector<std::string> news;  // those whose status shows a change
+  };
+  absl::StatusOr<SourceWrites> WritesOfSources(const model::Batch& batch, base::SystemTime data_at) const {
+    SourceWrites all;
+    if (deps().sources == nullptr) return all;
     for (const model::SourceResult& result : batch.sources) {
       ASSIGN_OR_RETURN(
-          std::vector<store::Write> more,
-          deps().sources->ResultWrites(cluster_, result,
-                                       std::chrono::time_point_cast<base::SystemTime::duration>(data_at - result.age),
-                                       deps().source_results->Interval(result.source)));
-      std::move(more.begin(), more.end(), std::back_inserter(writes));
+          store::SourceState::ResultWrite write,
+          deps().sources->WriteOf(cluster_, result,
+                                  std::chrono::time_point_cast<base::SystemTime::duration>(data_at - result.age),
+                                  deps().source_results->Interval(result.source)));
+      std::move(write.writes.begin(), write.writes.end(), std::back_inserter(all.writes));
+      if (write.is_news) all.news.push_back(result.source);
     }
-    return writes;
-  }
-
-  // Those of which this stream told nothing yet, or something else: another version, or that it went otherwise.
-  std::vector<std::string> SourceNews(const model::Batch& batch) const {
-    std::vector<std::string> news;
-    for (const model::SourceResult& result : batch.sources) {
-      const auto told = told_.find(result.source);
-      if (told == told_.end() || told->second != Told{result.definition_hash, result.failure})
-        news.push_back(result.source);
-    }
-    return news;
+    return all;
   }
 
   struct Recorded {
@@ -271,11 +262,6 @@ class PushedClusters::Writer final : public ingest::ClusterWriter {
   std::optional<PushRecord> record_;     // as stored
   std::optional<model::Health> health_;  // as readers see it
   std::optional<Presence> presence_;     // as written by this stream
-  struct Told {
-    std::string hash, failure;
-    bool operator==(const Told&) const = default;
-  };
-  std::map<std::string, Told> told_;  // by id: the last run of each MetricSource, as written by this stream
 };
 
 absl::StatusOr<ingest::Position> PushedClusters::ReadPosition(const std::string& cluster) {

@@ -155,10 +155,10 @@ absl::StatusOr<runtime::Result> SourceRunner::Run(const kube::ObjectKey& key, co
 absl::StatusOr<store::ApplyResult> SourceRunner::Store(const CatalogEntry& entry, const std::string& cluster,
                                                        std::uint64_t epoch, const model::SourceResult& result,
                                                        base::SystemTime at) {
-  ASSIGN_OR_RETURN(const std::vector<store::Write> writes,
-                   deps_.sources.ResultWrites(cluster, result, at, entry.source->collection.interval));
+  ASSIGN_OR_RETURN(const store::SourceState::ResultWrite write,
+                   deps_.sources.WriteOf(cluster, result, at, entry.source->collection.interval));
   // Without a number: fenced once somebody else writes the cluster.
-  return deps_.state.WriteAs({.cluster = cluster, .epoch = epoch, .role = store::WriterRole::kData}, writes);
+  return deps_.state.WriteAs({.cluster = cluster, .epoch = epoch, .role = store::WriterRole::kData}, write.writes);
 }
 
 }  // namespace clusterpulse::reconcile

@@ -33,9 +33,9 @@ struct Fixture {
     return *members;
   }
   void Put(const model::SourceResult& result, base::SystemTime at, std::chrono::seconds interval = 60s) {
-    const auto writes = state.ResultWrites("c1", result, at, interval);
-    REQUIRE(writes.ok());
-    REQUIRE(store->Commit(*writes).ok());
+    const auto write = state.WriteOf("c1", result, at, interval);
+    REQUIRE(write.ok());
+    REQUIRE(store->Commit(write->writes).ok());
   }
   std::optional<SourceRun> Run() {
     const auto runs = state.ReadRuns("ns/q", {"c1"});

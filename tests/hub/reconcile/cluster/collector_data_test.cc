@@ -331,6 +331,7 @@ TEST_CASE("the leader is told of the MetricSources whose runs went otherwise tha
     const char* name;
     std::vector<model::SourceResult> results;
     Words expected;
+    std::function<void()> before = [] {};
   };
   const auto of = [](std::string id, std::string hash, std::string failure = "") {
     model::SourceResult result{.source = std::move(id)};
@@ -346,6 +347,11 @@ TEST_CASE("the leader is told of the MetricSources whose runs went otherwise tha
       {"a failure", {of("hub/b", "1", "Forbidden")}, {"hub/b"}},
       {"the same failure", {of("hub/b", "1", "Forbidden")}, {}},
       {"no failure", {of("hub/b", "1")}, {"hub/b"}},
+      {"another stream", {of("hub/a", "2"), of("hub/b", "1")}, {}, [&] { f.Connect(); }},
+      {"what was taken away",
+       {of("hub/a", "2"), of("hub/b", "1")},
+       {"hub/b"},
+       [&] { REQUIRE(f.sources.Drop("a", "hub/b").ok()); }},
   };
   for (const Step& step : steps) {
     CAPTURE(step.name);
@@ -355,6 +361,7 @@ TEST_CASE("the leader is told of the MetricSources whose runs went otherwise tha
       const base::MutexLock lock(mu);
       hints.clear();
     }
+    step.before();
     f.Push(batch);
     REQUIRE(f.data.NoteRefused("end", {}).ok());  // a hint of our own comes behind them
     Words expected = step.expected;

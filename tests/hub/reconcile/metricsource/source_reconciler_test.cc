@@ -100,7 +100,7 @@ struct Fixture {
   void Ran(const std::string& cluster, std::int32_t resources, std::string hash = "") {
     model::SourceResult result{.source = "hub/pods", .resource_count = resources};
     result.definition_hash = hash.empty() ? catalog.Find("hub/pods")->source->hash : std::move(hash);
-    REQUIRE(store->Commit(*sources.ResultWrites(cluster, result, clock.Now(), 60s)).ok());
+    REQUIRE(store->Commit(sources.WriteOf(cluster, result, clock.Now(), 60s)->writes).ok());
   }
   // Once there are so many, or after a while.
   Words Published(std::size_t count) {
