@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,21 +23,7 @@
 #include "common/metricsource/expression.h"
 #include "common/metricsource/text_functions.h"
 #include "tests/bench/bench_row.h"
-
-namespace {
-
-std::size_t g_allocations = 0;  // of the one thread there is
-
-}  // namespace
-
-// Not inlined: gcc takes half of a pair for a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  ++g_allocations;
-  if (void* const memory = std::malloc(size)) return memory;
-  std::abort();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "tests/support/counted_allocations.h"
 
 namespace clusterpulse::metricsource {
 namespace {
@@ -327,9 +312,9 @@ int Run(bool smoke) {
     std::vector<double> times, peers, inlined;
     const int passes = smoke ? 2 : 200;
     for (int round = 0; round < (smoke ? 3 : 21); ++round) {
-      const std::size_t start = g_allocations;
+      const std::size_t start = testing::Allocations();
       const double time = Measure(passes, rows, arena, results, ours);
-      allocations += g_allocations - start;
+      allocations += testing::Allocations() - start;
       times.push_back(time);
       peers.push_back(Measure(passes, rows, arena, results, by_hand));
       inlined.push_back(expr.measure_inlined(passes, rows, results, context));

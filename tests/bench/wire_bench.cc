@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <new>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,21 +16,7 @@
 #include "common/wire/messages.h"
 #include "tests/bench/bench_row.h"
 #include "tests/common/wire/sample_batch.h"
-
-namespace {
-
-std::size_t g_allocations = 0;  // of the one thread there is
-
-}  // namespace
-
-// Not inlined: gcc takes half of a pair for a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  ++g_allocations;
-  if (void* const memory = std::malloc(size)) return memory;
-  std::abort();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "tests/support/counted_allocations.h"
 
 namespace clusterpulse::wire {
 namespace {
@@ -66,14 +51,14 @@ struct Cost {
 
 template <typename Work>
 Cost Measure(int batches, Work work) {
-  const std::size_t allocations = g_allocations;
+  const std::size_t allocations = testing::Allocations();
   timespec from{}, to{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
   for (int i = 0; i < batches; ++i) work();
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
   return {(static_cast<double>(to.tv_sec - from.tv_sec) * 1e6 + static_cast<double>(to.tv_nsec - from.tv_nsec) / 1e3) /
               batches,
-          static_cast<double>(g_allocations - allocations) / batches};
+          static_cast<double>(testing::Allocations() - allocations) / batches};
 }
 
 void DecodeOnce(const std::string& bytes) {

@@ -1,7 +1,6 @@
 // Evaluation allocates nothing once a row like it has been seen. A program of its own: it counts what operator new
 // gives.
 #include <chrono>
-#include <cstdlib>
 #include <new>
 #include <optional>
 #include <string>
@@ -11,24 +10,18 @@
 
 #include "common/metricsource/computed.h"
 #include "common/metricsource/expression.h"
-
-namespace {
-
-std::size_t g_allocations = 0;  // of the one thread there is
-
-}  // namespace
-
-// Not inlined: gcc takes half of a pair for a mismatch.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  ++g_allocations;
-  if (void* const memory = std::malloc(size)) return memory;
-  std::abort();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#include "tests/support/counted_allocations.h"
 
 namespace clusterpulse::metricsource {
 namespace {
+
+TEST_CASE("what is allocated is counted") {
+  const std::size_t before = testing::Allocations();
+  void* const memory = ::operator new(8);  // which no compiler leaves out
+  const std::size_t after = testing::Allocations();
+  ::operator delete(memory);
+  CHECK(after == before + 1);
+}
 
 TEST_CASE("every operator and function evaluates without allocation") {
   const std::vector<Column> columns = {{"i", Kind::kInt, false},
@@ -67,13 +60,13 @@ TEST_CASE("every operator and function evaluates without allocation") {
     REQUIRE(expression);
     std::size_t allocations = 0;
     for (int round = 0; round < 3; ++round) {
-      allocations = g_allocations;
+      allocations = testing::Allocations();
       for (const std::vector<Value>& row : rows) {
         arena.Reset();
         context.BeginRow();
         (void)expression->Evaluate(row, context);
       }
-      allocations = g_allocations - allocations;
+      allocations = testing::Allocations() - allocations;
     }
     CHECK(allocations == 0);
   }
@@ -93,11 +86,11 @@ TEST_CASE("a row of computed values costs no allocation") {
   std::vector<Value> row = {Value::Int(2), Value::Int(3), {}, {}, {}};
   std::size_t allocations = 0;
   for (int round = 0; round < 100; ++round) {
-    if (round == 1) allocations = g_allocations;
+    if (round == 1) allocations = testing::Allocations();
     arena.Reset();
     computed.Evaluate(row, context);
   }
-  CHECK(g_allocations == allocations);
+  CHECK(testing::Allocations() == allocations);
   CHECK(row[4].AsText() == "66.66666666666666");
 }
 
