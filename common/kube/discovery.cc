@@ -19,7 +19,7 @@ int LeadingNumber(std::string_view text) {
 }  // namespace
 
 absl::StatusOr<ResourceType> Discovery::Find(std::string_view api_version, std::string_view kind,
-                                             const CallOptions& options) {
+                                             const CallOptions& options, std::int64_t* calls) {
   const auto slash = api_version.find('/');
   const std::string group(slash == std::string_view::npos ? "" : api_version.substr(0, slash));
   const std::string version(slash == std::string_view::npos ? api_version : api_version.substr(slash + 1));
@@ -44,6 +44,7 @@ absl::StatusOr<ResourceType> Discovery::Find(std::string_view api_version, std::
 
   // Not under the lock: this waits for the network.
   const std::string path = ResourceType{group, version, "", "", true}.RootPath();
+  if (calls != nullptr) ++*calls;
   const auto text = api_.GetPath(path, options);
   if (!text.ok() && !IsNotFound(text.status())) {
     if (stale) return *stale;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
@@ -34,8 +35,10 @@ class Discovery {
 
   // The resource that `kind` is served as in `api_version` ("v1", "apps/v1"). kNotFound: the server answered and does
   // not serve it (a CRD that is not installed yet: ask again). kInvalidArgument: no group/version. Other errors are
-  // those of KubeApi; while the server cannot be asked, an answer beyond its age is used.
-  absl::StatusOr<ResourceType> Find(std::string_view api_version, std::string_view kind, const CallOptions& options);
+  // those of KubeApi; while the server cannot be asked, an answer beyond its age is used. `calls`, where it is not
+  // null, counts up when the server was asked.
+  absl::StatusOr<ResourceType> Find(std::string_view api_version, std::string_view kind, const CallOptions& options,
+                                    std::int64_t* calls = nullptr);
 
   // /version; not cached.
   absl::StatusOr<ServerVersion> Version(const CallOptions& options);

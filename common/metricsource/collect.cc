@@ -86,9 +86,11 @@ class Run {
   }
 
  private:
-  static void Fail(Collection& out, const absl::Status& status) {
-    out.failure = FailureWord(status);
-    out.message = base::Message(status);
+  void Fail(Collection& out, const absl::Status& status) const {
+    // A stop may come while a failure waits to be tried again.
+    const bool is_stopped = options_.stop.stop_requested() && status.code() != absl::StatusCode::kCancelled;
+    out.failure = FailureWord(is_stopped ? absl::CancelledError() : status);
+    out.message = (is_stopped ? "stopped, after: " : "") + base::Message(status);
   }
 
   // One call gets half of the time at most, so that a server that falls silent is asked once more.
@@ -101,7 +103,12 @@ class Run {
   // Resource and scope as the server has them. One that forbids to ask is taken at the source's word.
   absl::Status FindResource() {
     const TargetSpec& target = source_.spec.target;
-    auto found = Retry([&] { return discovery_.Find(target.api_version, target.kind, Call()); });
+    auto found = Retry([&] {
+      std::int64_t calls = 0;
+      auto answer = discovery_.Find(target.api_version, target.kind, Call(), &calls);
+      if (calls > 0) AddWork({.calls = calls});
+      return answer;
+    });
     if (found.ok()) {
       resource_ = *std::move(found);
       if (resource_.group.empty() && resource_.plural == "secrets" && !source_.is_secret) {
@@ -152,16 +159,24 @@ class Run {
     return {names.begin(), names.end()};
   }
 
-  // Names that the server is told to leave out; patterns and more of them are filtered here.
-  std::string FieldSelector() const {
-    if (!resource_.namespaced || source_.is_cluster_scoped || !source_.spec.target.namespaces) return {};
-    std::string selector;
+  // What the server can do of the choice of namespaces.
+  struct ServerFilter {
+    std::string field_selector;  // names to leave out; patterns and more of them are filtered here
+    bool is_all = true;          // nothing is left to filter here
+  };
+  ServerFilter FilterOf(const std::string& ns) const {
+    if (!ns.empty() || !resource_.namespaced) return {"", TakesNamespace(source_, ns)};
+    if (source_.is_cluster_scoped || !source_.spec.target.namespaces) return {};
+    ServerFilter filter{"", source_.spec.target.namespaces->include.empty()};
     std::size_t names = 0;
     for (const std::string& name : source_.spec.target.namespaces->exclude) {
-      if (base::HasWildcard(name) || !kube::IsPathSegment(name) || names++ == kMostExcluded) continue;
-      selector += fmt::format("{}metadata.namespace!={}", selector.empty() ? "" : ",", name);
+      if (base::HasWildcard(name) || !kube::IsPathSegment(name) || names == kMostExcluded) {
+        filter.is_all = false;
+        continue;
+      }
+      filter.field_selector += fmt::format("{}metadata.namespace!={}", names++ == 0 ? "" : ",", name);
     }
-    return selector;
+    return filter;
   }
 
   void ListWhole(Collection& out) {
@@ -235,12 +250,15 @@ class Run {
   }
 
   void List(const std::string& ns, std::int64_t most, Chunk& chunk) {
+    const ServerFilter filter = FilterOf(ns);
+    const int whole_page = std::min(source_.collection.batch_size, kLargestPage);
     kube::ListQuery query{.resource = resource_,
                           .ns = ns,
                           .label_selector = source_.spec.target.label_selector,
-                          .field_selector = ns.empty() ? FieldSelector() : "",
-                          .limit = std::min(source_.collection.batch_size, kLargestPage),
+                          .field_selector = filter.field_selector,
+                          .limit = whole_page,
                           .metadata_only = source_.metadata_only};
+    if (filter.is_all && most < whole_page) query.limit = static_cast<int>(most) + 1;
     base::Backoff backoff({.initial = options_.first_retry, .max = kLongestRetry}, random_);
     RowReader reader(source_, now_);
     int attempts = source_.collection.retry_attempts;
@@ -256,6 +274,7 @@ class Run {
       if (!page.ok() && page.status().code() == absl::StatusCode::kInvalidArgument && !query.field_selector.empty()) {
         // Some servers cannot filter by namespace.
         query.field_selector.clear();
+        query.limit = whole_page;
         restart();
         continue;
       }
@@ -275,7 +294,7 @@ class Run {
       query.continue_token = std::move(page->continue_token);
     }
     chunk.fields.assign(reader.counts().begin(), reader.counts().end());
-    chunk.evaluation = reader.evaluation();
+    if (!chunk.truncated) chunk.evaluation = reader.evaluation();
   }
 
   absl::StatusOr<kube::ListPage> ListPage(const kube::ListQuery& query, std::int64_t most, RowReader& reader,
@@ -287,24 +306,32 @@ class Run {
     std::int64_t objects = 0;
     const auto visit = [&](json::Cursor object) -> absl::Status {
       ++objects;
+      // The rest of the page is here already; an error would end the call without the page's size.
+      if (chunk.truncated) return absl::OkStatus();
+      const EvaluationCounts before = reader.evaluation();
       ASSIGN_OR_RETURN(const bool is_taken, reader.Read(object));
       if (!is_taken) return absl::OkStatus();
       const std::size_t rows = chunk.rows.size();
       if (static_cast<std::int64_t>(rows) >= most || (rows % 64 == 0 && chunk.rows.MemoryBytes() > kMostBytes)) {
         chunk.truncated = true;
+        chunk.evaluation = before;
         reader.Uncount();
-        return absl::CancelledError("enough");
+        return absl::OkStatus();
       }
       chunk.rows.Append(reader.meta(), reader.values());
       return absl::OkStatus();
     };
     absl::StatusOr<kube::ListPage> page = api_.List(query, visit, Call());
-    base::MutexLock lock(mu_);
-    ++work_.calls;
-    work_.objects += objects;
-    if (page.ok()) work_.bytes += static_cast<std::int64_t>(page->bytes);
-    if (options_.on_page) options_.on_page(work_);
+    AddWork({.objects = objects, .bytes = page.ok() ? static_cast<std::int64_t>(page->bytes) : 0, .calls = 1});
     return page;
+  }
+
+  void AddWork(const CollectOptions::Progress& work) {
+    base::MutexLock lock(mu_);
+    work_.objects += work.objects;
+    work_.bytes += work.bytes;
+    work_.calls += work.calls;
+    if (options_.on_call) options_.on_call(work_);
   }
 
   const Source& source_;

@@ -36,13 +36,13 @@ struct CollectOptions {
   // Narrower than the source: of one namespace, of so many objects.
   std::optional<std::string> ns;
   std::optional<std::int64_t> limit;
-  // What was done so far, after each page; from several threads, one at a time.
+  // What was done so far, after each call; from several threads, one at a time.
   struct Progress {
-    std::int64_t objects = 0;  // that came
-    std::int64_t bytes = 0;    // of answers, unpacked
-    std::int64_t calls = 0;
+    std::int64_t objects = 0;  // that came, also those that no row was made of
+    std::int64_t bytes = 0;    // of the pages that came, unpacked; of lists that were cut, too
+    std::int64_t calls = 0;    // of KubeApi: pages, and what discovery had to ask
   };
-  std::function<void(const Progress&)> on_page;
+  std::function<void(const Progress&)> on_call;
 };
 
 // What one run of a source found on one cluster.
@@ -50,7 +50,7 @@ struct Collection {
   explicit Collection(const Source& source) : rows(source.columns) {}
 
   Table rows;              // in the server's order, namespaces in that of their names
-  bool truncated = false;  // at least one object was left out
+  bool truncated = false;  // at least one object that would be a row was left out: it was seen
   base::SystemTime started{};
   std::chrono::milliseconds duration{0};
   std::vector<FieldCounts> fields;
@@ -66,6 +66,10 @@ struct Collection {
 //
 // Namespaces that are named exactly are listed one by one, several at once; excluded names are left to the server where
 // it can filter them; everything else is listed as a whole and filtered here. max_resources counts what is left then.
+//
+// A page has batch_size objects; where every object becomes a row no more than the bound and one, which tells whether
+// there is more. All pages of a list are of one size, as the API wants it. Where rows are filtered here pages are
+// whole: the rows may lie far apart, and small pages would be many.
 Collection Collect(const Source& source, kube::KubeApi& api, kube::Discovery& discovery, const base::Clock& clock,
                    base::Random& random, const CollectOptions& options);
 

@@ -12,6 +12,7 @@
 #include "common/base/time_format.h"
 #include "common/base/utf8.h"
 #include "common/metricsource/aggregate.h"
+#include "hub/app/source_file.h"
 
 namespace clusterpulse::app {
 namespace {
@@ -29,24 +30,21 @@ struct Cell {
   std::size_t width = 0;
 };
 
-// Text of a cluster: characters that are none, or that steer a terminal, are '?'; what is too long is cut.
+// What is too long is cut.
 Cell Fit(std::string_view text) {
   Cell out;
+  // More than fits, however many bytes its characters have.
+  const std::string shown = Printable(text.substr(0, 4 * (kWidestCell + 1)));
   std::size_t cut_bytes = 0;  // of the text up to where it would be cut
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = base::Utf8SequenceLength(text, i);
-    const auto c = static_cast<unsigned char>(text[i]);
-    const bool is_control = c < 0x20 || c == 0x7F || (c == 0xC2 && length == 2 && text[i + 1] < '\xA0');
-    if (out.width == kWidestCell - 3) cut_bytes = out.text.size();
+  for (std::size_t i = 0; i < shown.size(); ++out.width) {
+    if (out.width == kWidestCell - 3) cut_bytes = i;
     if (out.width == kWidestCell) {
-      out.text.resize(cut_bytes);
-      out.text += "...";
+      out.text = shown.substr(0, cut_bytes) + "...";
       return out;
     }
-    out.text += length == 0 || is_control ? std::string_view("?") : text.substr(i, length);
-    i += std::max<std::size_t>(length, 1);
-    ++out.width;
+    i += std::max<std::size_t>(base::Utf8SequenceLength(shown, i), 1);
   }
+  out.text = shown;
   return out;
 }
 
@@ -146,13 +144,9 @@ void AppendFields(const Source& source, const Collection& run, std::string& out)
   AppendAligned(lines, out);
 }
 
-std::string Counted(std::int64_t count, std::string_view what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
-}
-
 std::string Work(const metricsource::CollectOptions::Progress& work) {
   return fmt::format("{} listed, {}, {}", Counted(work.objects, "object"), Counted(work.bytes, "byte"),
-                     Counted(work.calls, "list call"));
+                     Counted(work.calls, "API call"));
 }
 
 }  // namespace
@@ -181,7 +175,7 @@ void WriteTrial(const Source& source, const Collection& run, json::Writer& write
   const auto integer = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
   writer.Member("startedAt", base::FormatSeconds(run.started));
   writer.Member("durationMs", static_cast<std::int64_t>(run.duration.count()));
-  writer.Member("objects", run.work.objects).Member("bytes", run.work.bytes).Member("listCalls", run.work.calls);
+  writer.Member("objects", run.work.objects).Member("bytes", run.work.bytes).Member("apiCalls", run.work.calls);
   if (!run.failure.empty()) {
     writer.Member("failure", run.failure).Member("message", run.message);
     return;
@@ -223,7 +217,10 @@ void TrialProgress::Update(const metricsource::CollectOptions::Progress& work) {
 }
 
 void TrialProgress::Run() {
+  constexpr int kSilentLines = 9;
   const auto begin = std::chrono::steady_clock::now();
+  std::int64_t told_objects = -1;
+  int silent_lines = 0;
   for (auto wait = options_.first; !stop_.WaitFor(wait); wait = options_.every) {
     const auto seconds =
         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin).count();
@@ -232,6 +229,9 @@ void TrialProgress::Run() {
       base::MutexLock lock(mu_);
       work = work_;
     }
+    if (work.objects == told_objects && silent_lines++ < kSilentLines) continue;
+    told_objects = work.objects;
+    silent_lines = 0;
     options_.print(fmt::format("{}: {} after {} s", what_, Work(work), seconds));
   }
 }

@@ -22,7 +22,8 @@ std::string TrialTable(const metricsource::Source& source, const metricsource::C
 // Everything of a run, as members of the JSON object that is being written; of a failed one why, and what it cost.
 void WriteTrial(const metricsource::Source& source, const metricsource::Collection& run, json::Writer& writer);
 
-// Says how far a run is, once that takes long: one thread, from the constructor to the destructor.
+// Says how far a run is, once that takes long: one thread, from the constructor to the destructor. While no objects
+// come only every tenth line is said: a server that does not answer has its own line in the end.
 class TrialProgress {
  public:
   struct Options {

@@ -111,6 +111,22 @@ TEST_CASE("an old answer is asked again, and used while the server cannot be ask
   CHECK(f.Find("v1", "Pod").status().code() == Code::kNotFound);
 }
 
+TEST_CASE("each time that the server is asked is counted") {
+  Fixture f;
+  std::int64_t calls = 0;
+  CHECK(f.discovery.Find("v1", "Pod", {}, &calls).ok());
+  CHECK(calls == 1);
+  // From the cache, and not at all.
+  CHECK(f.discovery.Find("v1", "Node", {}, &calls).ok());
+  CHECK_FALSE(f.discovery.Find("v1", "Nope", {}, &calls).ok());
+  CHECK_FALSE(f.discovery.Find("a/b/c", "Pod", {}, &calls).ok());
+  CHECK(calls == 1);
+  f.api.failure = absl::UnavailableError("down");
+  CHECK_FALSE(f.discovery.Find("apps/v1", "Deployment", {}, &calls).ok());
+  CHECK(calls == 2);
+  CHECK(f.api.calls == 2);
+}
+
 TEST_CASE("the cache is bounded") {
   Fixture f;
   Discovery small(f.api, f.clock, {std::chrono::minutes(10), seconds(10), 1});

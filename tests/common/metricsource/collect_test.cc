@@ -1,5 +1,6 @@
 #include "common/metricsource/collect.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -10,6 +11,7 @@
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
 
+#include "common/base/mutex.h"
 #include "common/kube/testing/fake_kube_api.h"
 
 namespace clusterpulse::metricsource {
@@ -17,9 +19,83 @@ namespace {
 
 using kube::Verb;
 
+// In front of a cluster: what was asked for in lists, and pages of a known size, 100 bytes for each object in them.
+class SeenLists final : public kube::KubeApi {
+ public:
+  static constexpr std::size_t kObjectBytes = 100;
+  explicit SeenLists(kube::KubeApi& inner) : inner_(inner) {}
+
+  absl::StatusOr<kube::ListPage> List(const kube::ListQuery& query, kube::ItemVisitor visit,
+                                      const kube::CallOptions& options) override {
+    {
+      base::MutexLock lock(mu_);
+      queries_.push_back(query);
+    }
+    if (refuses_fields && !query.field_selector.empty()) return absl::InvalidArgumentError("field label not supported");
+    std::size_t objects = 0;
+    const auto counted = [&](json::Cursor object) {
+      ++objects;
+      return visit(object);
+    };
+    auto page = inner_.List(query, counted, options);
+    if (page.ok()) page->bytes = kObjectBytes * objects;
+    return page;
+  }
+  absl::Status Watch(const kube::WatchQuery&, kube::WatchVisitor, const kube::CallOptions&) override { return No(); }
+  absl::StatusOr<std::string> Get(const kube::ResourceType&, const kube::ObjectKey&,
+                                  const kube::CallOptions&) override {
+    return No();
+  }
+  absl::StatusOr<std::string> GetPath(std::string_view path, const kube::CallOptions& options) override {
+    return inner_.GetPath(path, options);
+  }
+  absl::StatusOr<std::string> Create(const kube::ResourceType&, std::string_view, std::string_view,
+                                     const kube::CallOptions&) override {
+    return No();
+  }
+  absl::StatusOr<std::string> Replace(const kube::ResourceType&, const kube::ObjectKey&, std::string_view,
+                                      const kube::CallOptions&) override {
+    return No();
+  }
+  absl::StatusOr<std::string> Patch(const kube::ResourceType&, const kube::ObjectKey&, kube::PatchType,
+                                    std::string_view, const kube::PatchOptions&, const kube::CallOptions&) override {
+    return No();
+  }
+  absl::Status Delete(const kube::ResourceType&, const kube::ObjectKey&, const kube::DeleteOptions&,
+                      const kube::CallOptions&) override {
+    return No();
+  }
+
+  // Page sizes, in the order of the calls.
+  std::vector<int> Limits() const {
+    base::MutexLock lock(mu_);
+    std::vector<int> limits;
+    for (const kube::ListQuery& query : queries_) limits.push_back(query.limit);
+    return limits;
+  }
+  std::vector<kube::ListQuery> queries() const {
+    base::MutexLock lock(mu_);
+    return queries_;
+  }
+  void Clear() {
+    base::MutexLock lock(mu_);
+    queries_.clear();
+  }
+
+  bool refuses_fields = false;
+
+ private:
+  static absl::Status No() { return absl::UnimplementedError("not in this test"); }
+
+  kube::KubeApi& inner_;
+  mutable base::Mutex mu_;
+  std::vector<kube::ListQuery> queries_;
+};
+
 // A cluster with some pods, and one source on them.
 struct Fixture {
   kube::FakeKubeApi api;
+  SeenLists lists{api};
   kube::Discovery discovery{api, base::SystemClock(), {.min_refresh = std::chrono::milliseconds(0)}};
   base::SeededRandom random{1};
   std::shared_ptr<const Source> source;
@@ -54,7 +130,7 @@ struct Fixture {
     REQUIRE(pod.ok());
     REQUIRE(api.store().Put(kube::kPods, *pod).ok());
   }
-  Collection Run() { return Collect(*source, api, discovery, base::SystemClock(), random, options); }
+  Collection Run() { return Collect(*source, lists, discovery, base::SystemClock(), random, options); }
 };
 
 std::vector<std::string> Ids(const Collection& collection) {
@@ -86,8 +162,146 @@ TEST_CASE("a run gives rows, computed values and aggregations") {
   CHECK(result.aggregations == std::map<std::string, double>{{"total", 2}, {"sum", 5}, {"least", 1}});
   CHECK(result.aggregations_json == R"({"total":2,"sum":5,"by_phase":{"Failed":1,"Running":1},"least":1})");
   CHECK(result.fields == std::vector<model::SourceField>{{"phase", 2, 0, 0}, {"restarts", 2, 0, 0}});
-  CHECK(collection.work.objects == 2);
-  CHECK(collection.work.calls == 1);
+}
+
+TEST_CASE("what a run cost is what it cost, also when it was cut") {
+  Fixture f(R"({"collection":{"batchSize":10,"maxResources":12}})");
+  f.options.ns = "a";
+  for (int i = 0; i < 18; ++i) f.Put("a", fmt::format("p{:02}", i), i);
+  f.Put("b", "x", 1);
+  std::vector<CollectOptions::Progress> seen;
+  f.options.on_call = [&](const CollectOptions::Progress& work) { seen.push_back(work); };
+  const Collection cut = f.Run();
+  CHECK(cut.truncated);
+  CHECK(cut.rows.size() == 12);
+  // What discovery asked, and two pages.
+  REQUIRE(seen.size() == 3);
+  CHECK(seen[0].calls == 1);
+  CHECK(seen[1].calls == 2);
+  CHECK(seen[1].objects == 10);
+  CHECK(seen[1].bytes == 10 * SeenLists::kObjectBytes);
+  CHECK(cut.work.calls == 3);
+  CHECK(cut.work.objects == 18);
+  CHECK(cut.work.bytes == 18 * SeenLists::kObjectBytes);
+
+  // Discovery knows it now; failed calls are calls.
+  f.options.limit = 3;
+  CHECK(f.Run().work.calls == 1);
+  f.api.FailNext(Verb::kList, "pods", absl::UnavailableError("reset"));
+  const Collection again = f.Run();
+  CHECK(again.work.calls == 2);
+  CHECK(again.work.objects == 4);
+  CHECK(again.work.bytes == 4 * SeenLists::kObjectBytes);
+}
+
+TEST_CASE("a page is no larger than what may become rows, and one") {
+  struct Case {
+    const char* name;
+    std::string more;
+    std::vector<int> limits;
+    std::size_t rows;
+    bool truncated;
+  };
+  // 30 pods in a, 2 in b and 3 in c.
+  const Case c = GENERATE(values<Case>({
+      {"few of many", R"({"collection":{"maxResources":3}})", {4}, 3, true},
+      {"as many as there are", R"({"collection":{"batchSize":50,"maxResources":35}})", {36}, 35, false},
+      {"more than there are", R"({"collection":{"batchSize":40,"maxResources":36}})", {37}, 35, false},
+      {"a whole page", R"({"collection":{"batchSize":10,"maxResources":10}})", {10, 10}, 10, true},
+      {"all but one of a page", R"({"collection":{"batchSize":10,"maxResources":9}})", {10}, 9, true},
+      {"more than a page", R"({"collection":{"batchSize":10,"maxResources":12}})", {10, 10}, 12, true},
+      {"filtered by the server",
+       R"({"source":{"labelSelector":{"matchLabels":{"app":"x"}}},"collection":{"maxResources":3}})",
+       {4},
+       3,
+       true},
+      {"names that the server leaves out",
+       R"({"source":{"namespaces":{"exclude":["a","none"]}},"collection":{"maxResources":4}})",
+       {5},
+       4,
+       true},
+      // Nothing says how far apart the rows are: whole pages.
+      {"a pattern that is left out",
+       R"({"source":{"namespaces":{"exclude":["a*"]}},"collection":{"batchSize":10,"maxResources":4}})",
+       {10, 10, 10, 10},
+       4,
+       true},
+      {"a pattern that is taken",
+       R"({"source":{"namespaces":{"include":["b*"]}},"collection":{"batchSize":20,"maxResources":1}})",
+       {20, 20},
+       1,
+       true},
+      {"namespaces one by one",
+       R"({"source":{"namespaces":{"include":["a","b"]}},"collection":{"maxResources":31,"batchSize":100,
+           "parallelism":1}})",
+       {32, 2},
+       31,
+       true},
+      {"namespaces behind the bound",
+       R"({"source":{"namespaces":{"include":["a","b"]}},"collection":{"maxResources":30,"batchSize":100,
+           "parallelism":1}})",
+       {31, 1},
+       30,
+       true},
+  }));
+  DYNAMIC_SECTION(c.name) {
+    Fixture f(c.more);
+    for (int i = 0; i < 30; ++i) f.Put("a", fmt::format("p{:02}", i), i);
+    for (int i = 0; i < 2; ++i) f.Put("b", fmt::format("x{}", i), i);
+    for (int i = 0; i < 3; ++i) f.Put("c", fmt::format("x{}", i), i);
+    const Collection collection = f.Run();
+    CHECK(collection.failure == "");
+    CHECK(f.lists.Limits() == c.limits);
+    CHECK(collection.rows.size() == c.rows);
+    CHECK(collection.truncated == c.truncated);
+  }
+}
+
+TEST_CASE("of a namespace that the source does not take nothing small is asked") {
+  Fixture f(R"({"source":{"namespaces":{"exclude":["a"]}},"collection":{"batchSize":10,"maxResources":1}})");
+  for (int i = 0; i < 15; ++i) f.Put("a", fmt::format("p{:02}", i), i);
+  f.options.ns = "a";
+  CHECK(f.Run().rows.size() == 0);
+  CHECK(f.lists.Limits() == std::vector<int>{10, 10});
+}
+
+TEST_CASE("a server that cannot leave out namespaces is asked for whole pages") {
+  Fixture f(R"({"source":{"namespaces":{"exclude":["a"]}},"collection":{"batchSize":10,"maxResources":1}})");
+  for (int i = 0; i < 15; ++i) f.Put("a", fmt::format("p{:02}", i), i);
+  f.Put("b", "x", 1);
+  f.lists.refuses_fields = true;
+  const Collection collection = f.Run();
+  CHECK(Ids(collection) == std::vector<std::string>{"b/x"});
+  CHECK_FALSE(collection.truncated);
+  CHECK(f.lists.Limits() == std::vector<int>{2, 10, 10});
+}
+
+TEST_CASE("a server is told 40 names to leave out, the others are left out here") {
+  std::string names;
+  for (int i = 0; i < 45; ++i) names += fmt::format("{}\"n{:02}\"", i == 0 ? "" : ",", i);
+  Fixture f(fmt::format(R"({{"source":{{"namespaces":{{"exclude":[{}]}}}},
+                             "collection":{{"batchSize":20,"maxResources":1}}}})",
+                        names));
+  for (int i = 0; i < 46; ++i) f.Put(fmt::format("n{:02}", i), "x", 1);
+  CHECK(Ids(f.Run()) == std::vector<std::string>{"n45/x"});
+  const std::string selector = f.lists.queries().at(0).field_selector;
+  CHECK(std::count(selector.begin(), selector.end(), ',') == 39);
+  CHECK(selector.find("n39") != std::string::npos);
+  CHECK(selector.find("n40") == std::string::npos);
+  CHECK(f.lists.Limits() == std::vector<int>{20});
+}
+
+TEST_CASE("what was left out is judged nowhere") {
+  Fixture f(R"({"computed":[{"name":"length","expression":"toNumber(phase) "}],"collection":{"maxResources":1}})");
+  f.Put("a", "x", 1, "12");
+  f.Put("a", "y", 1, "no number");
+  const Collection cut = f.Run();
+  CHECK(cut.truncated);
+  CHECK(cut.fields.at(0).matched == 1);
+  CHECK(cut.evaluation.type_errors == 0);
+  f.options.limit = 5;
+  f.Use(R"({"computed":[{"name":"length","expression":"toNumber(phase) "}]})");
+  CHECK(f.Run().evaluation.type_errors == 1);
 }
 
 TEST_CASE("nothing to list is a result") {
@@ -200,9 +414,8 @@ TEST_CASE("a failure that may pass is tried again, others have a name") {
 TEST_CASE("a token that grew too old begins the list again") {
   Fixture f;
   for (int i = 0; i < 25; ++i) f.Put("a", fmt::format("p{:02}", i), i);
-  int pages = 0;
-  f.options.on_page = [&](const CollectOptions::Progress&) {
-    if (++pages == 2) f.api.store().Compact();
+  f.options.on_call = [&](const CollectOptions::Progress& work) {
+    if (work.objects == 20) f.api.store().Compact();
   };
   const Collection collection = f.Run();
   CHECK(collection.failure.empty());
@@ -254,6 +467,21 @@ TEST_CASE("a run that is stopped ends") {
     stop.request_stop();
   });
   CHECK(f.Run().failure == "Stopped");
+}
+
+TEST_CASE("a run that is stopped before it tries again is stopped") {
+  Fixture f;
+  std::stop_source stop;
+  f.options.stop = stop.get_token();
+  f.options.first_retry = std::chrono::seconds(10);
+  f.api.FailNext(Verb::kList, "pods", absl::UnavailableError("reset"));
+  std::jthread stopper([&] {
+    CHECK(f.api.WaitForCalls(Verb::kList, "pods", 1));
+    stop.request_stop();
+  });
+  const Collection collection = f.Run();
+  CHECK(collection.failure == "Stopped");
+  CHECK(collection.message == "stopped, after: reset");
 }
 
 TEST_CASE("what an upstream collector sent is completed as if we had listed it") {

@@ -59,7 +59,7 @@ TEST_CASE("a refused command line is one line on stderr and exit code 2") {
       {{"metricsource", "check", "x", "-o", "table"}, "--output=\"table\": allowed is one of text, json"},
       {{"metricsource", "check", "x", "--limit=1"}, "unknown flag --limit; --help lists all"},
       {{"metricsource", "try", "--limit=1"}, "usage: clusterpulse-hub metricsource try FILE... [flags]"},
-      {{"metricsource", "try", "x", "--limit=0"}, "--limit=\"0\": allowed is a whole number, at least 1"},
+      {{"metricsource", "try", "x", "--limit=0"}, "--limit=\"0\": allowed is a whole number from 1 to 1000000000"},
       {{"metricsource", "try", "x", "--namespace=a/b"}, "--namespace=\"a/b\": allowed is the name of a namespace"},
   };
   for (const Case& c : cases) {

@@ -1,6 +1,9 @@
 #include "hub/app/metricsource_command.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <streambuf>
 #include <thread>
 
 #include <catch2/catch.hpp>
@@ -132,8 +135,24 @@ TEST_CASE("files that cannot be used are named, the others are checked all the s
   };
   const std::vector<Case> cases = {
       {"a: [1, 2\n", "some.yaml: reading YAML: line "},
-      {"", "some.yaml: there is no MetricSource in it"},
-      {"kind: ConfigMap\n", "some.yaml: there is no MetricSource in it"},
+      {"", "some.yaml: there is nothing in it\n"},
+      {"# a comment\n---\n", "some.yaml: there is nothing in it\n"},
+      {"kind: ConfigMap\n", "some.yaml: there is no MetricSource in it; what comes first is a ConfigMap\n"},
+      {kPods + "---\nmetadata: {name: x}\n", "some.yaml:18: an object without a kind\n"},
+      {"- a\n- b\n", "some.yaml:1: an object without a kind\n"},
+      {"just words\n", "some.yaml:1: an object without a kind\n"},
+      {"apiVersion: clusterpulse.io/v1alpha1\nkind: metricsources\n",
+       "some.yaml:2: unknown kind \"metricsources\", did you mean \"MetricSource\"?\n"},
+      {"a: b\nc: \x01\n", "some.yaml:2: is no text: byte 0x01\n"},
+      {std::string("\0\0", 2), "some.yaml:1: is no text: byte 0x00\n"},
+      {"a: b\n# \xE4\n", "some.yaml:2: is no text: byte 0xE4\n"},
+      {"a:\n  b: 1\n\tc: 1\n", "some.yaml: reading YAML: line 3, column 1: illegal tab when looking for indentation\n"},
+      {"a:\n  b: {x: 1}\n\tc: 1\n",
+       "some.yaml: reading YAML: line 3, column 2: end of map not found (line 3 is indented by a tab; YAML takes "
+       "blanks only)\n"},
+      {"{\n\t\"a\": [1\n", "some.yaml: reading YAML: line 3, column 1: end of sequence flow not found\n"},
+      {"a: &a [*a]\n", "some.yaml: reading YAML: line 1, column 4: nested deeper than 100\n"},
+      {"a: 1\na: 2\n", "some.yaml: reading YAML: line 2, column 1: \"a\" is there twice\n"},
       {"kind: MetricSource\n---\n" + kPods, "some.yaml:1: apiVersion of a MetricSource is clusterpulse.io/v1alpha1"},
       {kPods + "---\nkind: MetricSource\napiVersion: clusterpulse.io/v1\n",
        "some.yaml:19: apiVersion of a MetricSource is clusterpulse.io/v1alpha1"},
@@ -145,16 +164,66 @@ TEST_CASE("files that cannot be used are named, the others are checked all the s
       const Folder folder;
       const std::string bad = folder.Write("some.yaml", c.text), good = folder.Write("good.yaml", kPods);
       CHECK(f.Execute({"metricsource", "check", bad, good}) == 1);
-      CHECK(folder.Local(f.err.str()).find("clusterpulse-hub: " + c.message) == 0);
+      const std::string said = folder.Local(f.err.str());
+      CAPTURE(said);
+      CHECK(said.find("clusterpulse-hub: " + c.message) == 0);
+      CHECK(std::count(said.begin(), said.end(), '\n') == 1);
       CHECK(folder.Local(f.out.str()).find("good.yaml: clusterpulse/pods: ok") == 0);
     }
   }
   CommandFixture f;
   CHECK(f.Execute({"metricsource", "check", "/none/such.yaml"}) == 1);
-  CHECK(f.err.str() == "clusterpulse-hub: /none/such.yaml: cannot be read\n");
+  CHECK(f.err.str() == "clusterpulse-hub: /none/such.yaml: cannot be read: No such file or directory\n");
   // A folder opens, and cannot be read.
   CHECK(f.Execute({"metricsource", "check", "/tmp"}) == 1);
-  CHECK(f.err.str().find("clusterpulse-hub: /tmp: ") == 0);
+  CHECK(f.err.str() == "clusterpulse-hub: /tmp: cannot be read: Is a directory\n");
+}
+
+TEST_CASE("text of another system is text") {
+  for (const bool is_utf16 : {false, true}) {
+    CAPTURE(is_utf16);
+    CommandFixture f;
+    const Folder folder;
+    std::string text = is_utf16 ? "\xFF\xFE" : "\xEF\xBB\xBF";
+    const auto add = [&](char c) {
+      text += c;
+      if (is_utf16) text += '\0';
+    };
+    for (const char c : kPods) {
+      if (c == '\n') add('\r');
+      add(c);
+    }
+    CHECK(f.Execute({"metricsource", "check", folder.Write("some.yaml", text)}) == 0);
+    CHECK(folder.Local(f.out.str()).find("some.yaml: clusterpulse/pods: ok, ") == 0);
+    CHECK(f.err.str().empty());
+  }
+}
+
+TEST_CASE("nothing that is shown steers a terminal") {
+  CommandFixture f;
+  const Folder folder;
+  const auto is_harmless = [](const std::string& text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c == '\n' || (c >= ' ' && c != '\x7F'); });
+  };
+  std::string text = kPods;
+  text.replace(text.find("name: pods}"), 11, R"(name: "\e[31mpods\x9b0m", namespace: "a\nb"})");
+  text.replace(text.find("kind: Pod}"), 10, R"(kind: "\e[2JPod\n"})");
+  const std::string file = folder.Write("some.yaml", text);
+  for (const char* command : {"check", "try"}) {
+    CHECK(f.Execute({"metricsource", command, file}) == 1);
+    CHECK(is_harmless(f.err.str()));
+    CHECK(is_harmless(f.out.str()));
+    CHECK(folder.Local(f.err.str())
+              .find("some.yaml:3: metadata.namespace: \"a?b\" is no name of a namespace\n"
+                    "some.yaml:3: metadata.name: \"?[31mpods?0m\" is no name of an object") == 0);
+    CHECK(folder.Local(f.out.str()).find("some.yaml: a?b/?[31mpods?0m: ") == 0);
+  }
+  PutPod(f, "a", "x", "{}");
+  f.kube.FailNext(Verb::kList, "pods", absl::PermissionDeniedError("no\x1b[0m\nand no"));
+  CHECK(f.Execute({"metricsource", "try", folder.Write("pods.yaml", kPods)}) == 1);
+  CHECK(f.err.str() == "clusterpulse-hub: clusterpulse/pods: Forbidden: no?[0m?and no\n");
+  CHECK(f.Execute({"metricsource", "try", "--\x1b[0m"}) == 2);
+  CHECK(is_harmless(f.err.str()));
 }
 
 TEST_CASE("check looks into lists, as kubectl writes them") {
@@ -178,6 +247,10 @@ TEST_CASE("what the API server would refuse is refused") {
   const std::vector<Case> cases = {
       {"name: pods}", "name: My_pods}", "some.yaml:3: metadata.name: \"My_pods\" is no name of an object"},
       {"name: pods}", "name: -pods}", "some.yaml:3: metadata.name: \"-pods\" is no name of an object"},
+      {"name: pods}", "name: 12}", "some.yaml:3: metadata.name: is no text"},
+      {"name: pods}", "name: pods, namespace: My_space}",
+       "some.yaml:3: metadata.namespace: \"My_space\" is no name of a namespace"},
+      {"name: pods}", "name: pods, namespace: 12}", "some.yaml:3: metadata.namespace: is no text"},
       {"  fields:", "  enabled: 'no'\n  fields:", "some.yaml:6: spec.enabled: is neither true nor false"},
   };
   for (const Case& c : cases) {
@@ -190,6 +263,18 @@ TEST_CASE("what the API server would refuse is refused") {
       CHECK(folder.Local(f.err.str()).find(c.message) == 0);
     }
   }
+}
+
+TEST_CASE("words without end are not repeated") {
+  CommandFixture f;
+  const Folder folder;
+  std::string text = kPods;
+  text.replace(text.find("name: pods}"), 11,
+               "name: " + std::string(100'000, 'A') + ", namespace: " + std::string(100'000, 'B') + "}");
+  CHECK(f.Execute({"metricsource", "check", folder.Write("some.yaml", text)}) == 1);
+  CHECK(f.err.str().size() + f.out.str().size() < 2000);
+  CHECK(f.Execute({"metricsource", "check", folder.Write("some.yaml", "kind: " + std::string(100'000, 'A'))}) == 1);
+  CHECK(f.err.str().size() < 300);
 }
 
 TEST_CASE("a source without a name is refused") {
@@ -235,7 +320,7 @@ TEST_CASE("try shows rows, aggregations, how the fields fit, and what it cost") 
         "phase      3 (75 %)   1 (25 %)   0 (0 %)\n"
         "restarts   3 (75 %)   0 (0 %)    1 (25 %)\n"
         "\n"
-        "4 objects listed, N bytes, 1 list call, N ms\n");
+        "4 objects listed, N bytes, 2 API calls, N ms\n");
 }
 
 TEST_CASE("try as JSON has everything") {
@@ -256,7 +341,7 @@ TEST_CASE("try as JSON has everything") {
   }
   const auto expected = json::Value::Parse(R"({
     "document":1,"namespace":"clusterpulse","name":"pods","valid":true,"diagnostics":[],
-    "objects":2,"listCalls":1,"errors":[],"resourceCount":2,"truncated":false,
+    "objects":2,"apiCalls":1,"errors":[],"resourceCount":2,"truncated":false,
     "fields":[{"field":"phase","matched":1,"missing":0,"null":1,"wrongType":0},
               {"field":"restarts","matched":1,"missing":0,"null":0,"wrongType":1}],
     "expressions":{"typeErrors":0,"budgetErrors":0},
@@ -357,6 +442,26 @@ TEST_CASE("a namespace that fails is said, and costs the exit code but no rows o
   CHECK(f.out.str().find("clusterpulse/pods: 1 row of v1 Pod\n") == 0);
 }
 
+TEST_CASE("of many namespaces that fail the first are named, and the number of the others") {
+  CommandFixture f;
+  const Folder folder;
+  std::string names;
+  for (int i = 0; i < 14; ++i) names += fmt::format("{}n{:02}", i == 0 ? "" : ", ", i);
+  PutPod(f, "n13", "x", "{}");
+  std::string text = kPods;
+  text.replace(text.find("kind: Pod}"), 10, fmt::format("kind: Pod, namespaces: {{include: [{}]}}}}", names));
+  text.replace(text.find("retryAttempts: 0"), 16, "retryAttempts: 0, parallelism: 1");
+  const std::string file = folder.Write("pods.yaml", text);
+  f.kube.FailNext(Verb::kList, "pods", absl::PermissionDeniedError("no"), 13);
+  CHECK(f.Execute({"metricsource", "try", file}) == 1);
+  const std::string said = f.err.str();
+  CHECK(std::count(said.begin(), said.end(), '\n') == 11);
+  CHECK(said.find("clusterpulse-hub: clusterpulse/pods: namespace n09: no\n"
+                  "clusterpulse-hub: clusterpulse/pods: 3 more namespaces failed; -o json has all\n") !=
+        std::string::npos);
+  CHECK(f.out.str().find("clusterpulse/pods: 1 row of v1 Pod\n") == 0);
+}
+
 TEST_CASE("nothing is run when a source has an error") {
   CommandFixture f;
   const Folder folder;
@@ -372,7 +477,9 @@ TEST_CASE("a signal ends a run") {
   const Folder folder;
   f.kube.Hold(Verb::kList, "pods");
   std::jthread stopper;
+  int signals = 0;
   f.on_signals = [&](base::StopSignal& stop) {
+    if (++signals == 1) return;  // while files are read
     stopper = std::jthread([&] {
       CHECK(f.kube.WaitForCalls(Verb::kList, "pods", 1));
       stop.RequestStop();
@@ -380,6 +487,144 @@ TEST_CASE("a signal ends a run") {
   };
   CHECK(f.Execute({"metricsource", "try", folder.Write("pods.yaml", kPods)}) == 1);
   CHECK(f.err.str().find("clusterpulse-hub: clusterpulse/pods: Stopped: ") == 0);
+}
+
+TEST_CASE("a signal during the first of several runs is the last of them") {
+  CommandFixture f;
+  const Folder folder;
+  f.kube.Hold(Verb::kList, "pods");
+  std::jthread stopper;
+  int signals = 0;
+  f.on_signals = [&](base::StopSignal& stop) {
+    if (++signals == 1) return;
+    stopper = std::jthread([&] {
+      CHECK(f.kube.WaitForCalls(Verb::kList, "pods", 1));
+      stop.RequestStop();
+    });
+  };
+  CHECK(f.Execute({"metricsource", "try", "-o=json", folder.Write("two.yaml", kPods + "---\n" + kPods)}) == 1);
+  CHECK(f.kube.Count(Verb::kList, "pods") == 1);
+  const auto answer = json::Value::Parse(f.out.str());
+  REQUIRE(answer.ok());
+  REQUIRE((*answer)["sources"].items().size() == 1);
+  CHECK((*answer)["sources"].items()[0]["failure"].StringOr() == "Stopped");
+}
+
+// Takes nothing, as a full disk.
+struct NoSpace final : std::streambuf {
+  int overflow(int) override {
+    errno = ENOSPC;
+    return traits_type::eof();
+  }
+  std::streamsize xsputn(const char*, std::streamsize) override {
+    errno = ENOSPC;
+    return 0;
+  }
+};
+
+TEST_CASE("an answer that cannot be written is an error, and nothing more is run for it") {
+  CommandFixture f;
+  const Folder folder;
+  PutPod(f, "a", "x", "{}");
+  const std::string file = folder.Write("two.yaml", kPods + "---\n" + kPods);
+  NoSpace full;
+  std::streambuf* const usual = f.out.std::ios::rdbuf(&full);
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"check", file}, {"check", "-o=json", file}, {"try", file}, {"try", "-o=json", file}, {"try", "--help"}}) {
+    CAPTURE(args);
+    std::vector<std::string> all = {"metricsource"};
+    all.insert(all.end(), args.begin(), args.end());
+    f.kube.ClearCalls();
+    f.out.clear();
+    CHECK(f.Execute(all) == 1);
+    CHECK(f.err.str() == "clusterpulse-hub: standard output: cannot be written: No space left on device\n");
+    CHECK(f.kube.Count(Verb::kList, "pods") == (args[0] == "check" || args[1] == "--help" ? 0
+                                                : args[1] == file                         ? 1
+                                                                                          : 2));
+  }
+  f.out.clear();
+  f.out.std::ios::rdbuf(usual);
+}
+
+TEST_CASE("what is wrong with the command line is said in one line, exit code 2") {
+  struct Case {
+    std::vector<std::string> args;
+    std::string message;
+  };
+  const std::vector<Case> cases = {
+      {{}, "usage: clusterpulse-hub metricsource check|try FILE... [flags]"},
+      {{"chekc", "x"}, "usage: clusterpulse-hub metricsource check|try FILE... [flags]"},
+      {{"check"}, "usage: clusterpulse-hub metricsource check FILE... [flags]"},
+      {{"try"}, "usage: clusterpulse-hub metricsource try FILE... [flags]"},
+      {{"check", "x", "--namespace=a b"}, "--namespace=\"a b\": allowed is the name of a namespace"},
+      {{"try", "x", "-n", "a/b"}, "--namespace=\"a/b\": allowed is the name of a namespace"},
+      {{"try", "x", "-o", "foo"}, "--output=\"foo\": allowed is one of table, json"},
+      {{"check", "x", "-o", "table"}, "--output=\"table\": allowed is one of text, json"},
+      {{"try", "x", "--limit", "0"}, "--limit=\"0\": allowed is a whole number from 1 to 1000000000"},
+      {{"try", "x", "--limit", "-1"}, "--limit=\"-1\": allowed is a whole number from 1 to 1000000000"},
+      {{"try", "x", "--limit", "99999999999"},
+       "--limit=\"99999999999\": allowed is a whole number from 1 to 1000000000"},
+      {{"try", "x", "--limit"}, "--limit needs a value"},
+      {{"try", "x", "--colour"}, "unknown flag --colour; --help lists all"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.message);
+    CommandFixture f;
+    std::vector<std::string> args = {"metricsource"};
+    args.insert(args.end(), c.args.begin(), c.args.end());
+    CHECK(f.Execute(args) == 2);
+    CHECK(f.err.str() == "clusterpulse-hub: " + c.message + "\n");
+    CHECK(f.out.str().empty());
+  }
+}
+
+TEST_CASE("help names the exit codes, and the version is no reason to look at files") {
+  CommandFixture f;
+  for (const std::vector<std::string>& args : std::vector<std::vector<std::string>>{
+           {"metricsource", "--help"}, {"metricsource", "check", "--help"}, {"metricsource", "try", "-h"}}) {
+    CHECK(f.Execute(args) == 0);
+    CHECK(f.out.str().find("xit code") != std::string::npos);
+    CHECK(f.out.str().find("2") != std::string::npos);
+    CHECK(f.err.str().empty());
+  }
+  for (const char* command : {"check", "try"}) {
+    CHECK(f.Execute({"metricsource", command, "/none/such.yaml", "--version"}) == 0);
+    CHECK(f.out.str().find("clusterpulse-hub ") == 0);
+    CHECK(f.err.str().empty());
+  }
+}
+
+TEST_CASE("a namespace of a kind that has none does not count, which is said") {
+  CommandFixture f;
+  const Folder folder;
+  const auto node = json::Value::Parse(R"({"metadata":{"name":"n"}})");
+  REQUIRE(node.ok());
+  REQUIRE(f.kube.store().Put(kube::kNodes, *node).ok());
+  std::string text = kPods;
+  text.replace(text.find("kind: Pod}"), 10, "kind: Node}");
+  CHECK(f.Execute({"metricsource", "try", folder.Write("nodes.yaml", text), "-n", "a"}) == 0);
+  CHECK(f.out.str().find("clusterpulse/pods: 1 row of v1 Node\n") == 0);
+  CHECK(f.err.str() == "warning: clusterpulse/pods: Node has no namespaces; --namespace does not count\n");
+}
+
+TEST_CASE("a run that gets no further says so now and then") {
+  base::Mutex mu;
+  base::CondVar changed;
+  std::vector<std::string> lines;
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    TrialProgress progress("hub/pods", {.first = std::chrono::milliseconds(20),
+                                        .every = std::chrono::milliseconds(20),
+                                        .print = [&](const std::string& line) {
+                                          base::MutexLock lock(mu);
+                                          lines.push_back(line);
+                                          changed.NotifyAll();
+                                        }});
+    base::MutexLock lock(mu);
+    while (lines.size() < 3) changed.Wait(mu);
+  }
+  // The first, the eleventh, the twenty-first.
+  CHECK(std::chrono::steady_clock::now() - begin >= std::chrono::milliseconds(21 * 20));
 }
 
 TEST_CASE("a run that takes long says how far it is") {
@@ -397,7 +642,7 @@ TEST_CASE("a run that takes long says how far it is") {
     progress.Update({.objects = 500, .bytes = 123456, .calls = 1});
     base::MutexLock lock(mu);
     const auto is_told = [&] {
-      return !lines.empty() && lines.back().find("hub/pods: 500 objects listed, 123456 bytes, 1 list call after ") == 0;
+      return !lines.empty() && lines.back().find("hub/pods: 500 objects listed, 123456 bytes, 1 API call after ") == 0;
     };
     while (!is_told()) changed.Wait(mu);
   }
