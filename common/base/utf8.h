@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace clusterpulse::base {
@@ -25,6 +27,26 @@ inline std::size_t Utf8SequenceLength(std::string_view text, std::size_t i) {
     return 4;
   }
   return 0;
+}
+
+// REQUIRES: a code point, and no surrogate.
+inline void AppendUtf8(std::string& out, std::uint32_t code_point) {
+  const auto tail = [&](int shift) { out.push_back(static_cast<char>(0x80 | ((code_point >> shift) & 0x3F))); };
+  if (code_point < 0x80) {
+    out.push_back(static_cast<char>(code_point));
+  } else if (code_point < 0x800) {
+    out.push_back(static_cast<char>(0xC0 | (code_point >> 6)));
+    tail(0);
+  } else if (code_point < 0x10000) {
+    out.push_back(static_cast<char>(0xE0 | (code_point >> 12)));
+    tail(6);
+    tail(0);
+  } else {
+    out.push_back(static_cast<char>(0xF0 | (code_point >> 18)));
+    tail(12);
+    tail(6);
+    tail(0);
+  }
 }
 
 inline bool IsUtf8(std::string_view text) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "common/metricsource/aggregate.h"
+#include "common/metricsource/lexer.h"
 #include "common/metricsource/spec.h"
 
 namespace clusterpulse::metricsource {
@@ -19,7 +20,9 @@ std::optional<std::uint32_t> FindColumn(std::span<const Column> columns, std::st
     if (columns[i].name == name) return i;
     names.push_back(columns[i].name);
   }
-  diagnostics.Error(path, fmt::format("unknown field \"{}\"", name), Nearest(name, names));
+  // Looking through all names costs: not for what is only counted.
+  const bool is_kept = diagnostics.items().size() < Diagnostics::kMax;
+  diagnostics.Error(path, fmt::format("unknown field {}", Quoted(name)), is_kept ? Nearest(name, names) : "");
   return std::nullopt;
 }
 
@@ -45,7 +48,7 @@ std::optional<Aggregation::Condition> CompileCondition(const FilterSpec& spec, s
   if (!op && spec.op.empty()) {
     diagnostics.Error(path + ".operator", "is required");
   } else if (!op) {
-    diagnostics.Error(path + ".operator", fmt::format("unknown operator \"{}\"", spec.op),
+    diagnostics.Error(path + ".operator", fmt::format("unknown operator {}", Quoted(spec.op)),
                       Nearest(spec.op, FilterOperatorNames()));
   }
   if (!column || !op) return std::nullopt;
@@ -66,7 +69,7 @@ std::optional<Aggregation> Aggregation::Compile(const AggregationSpec& spec, std
   if (!function && spec.function.empty()) {
     diagnostics.Error(at + ".function", "is required");
   } else if (!function) {
-    diagnostics.Error(at + ".function", fmt::format("unknown function \"{}\"", spec.function),
+    diagnostics.Error(at + ".function", fmt::format("unknown function {}", Quoted(spec.function)),
                       Nearest(spec.function, AggregationFunctionNames()));
   }
   made.function = function.value_or(AggregationFunction::kCount);
@@ -78,7 +81,7 @@ std::optional<Aggregation> Aggregation::Compile(const AggregationSpec& spec, std
     made.column = FindColumn(columns, spec.field, at + ".field", diagnostics);
     if (function && made.column && NeedsNumbers(*function) && !columns[*made.column].kinds.HasAny(kNumbers)) {
       diagnostics.Error(at + ".field",
-                        fmt::format("{} needs numbers, and \"{}\" has none", Name(*function), spec.field));
+                        fmt::format("{} needs numbers, and {} has none", Name(*function), Quoted(spec.field)));
     }
   }
   if (function == AggregationFunction::kPercentile) {

@@ -24,8 +24,6 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLongestRetry{10000};
 constexpr milliseconds kShortestCall{5000};
-// Of the rows of one list, as the table has them: fields may be as large as objects.
-constexpr std::size_t kMostBytes = std::size_t{64} << 20;
 constexpr int kLargestPage = 10000;  // kube::ListQuery::limit
 // A field selector of more is longer than some proxies let through.
 constexpr std::size_t kMostExcluded = 40;
@@ -197,6 +195,7 @@ class Run {
       tasks.emplace_back([this, &namespaces, &chunks, i] {
         auto chunk = std::make_unique<Chunk>(source_);
         List(namespaces[i], most_ - RowsBefore(chunks, i), *chunk);
+        if (!chunk->status.ok()) chunk->rows = Table(source_.columns);  // they count for nothing
         base::MutexLock lock(mu_);
         chunks[i] = std::move(chunk);
       });
@@ -216,7 +215,7 @@ class Run {
       out.truncated |= chunk.truncated;
       Add(chunk, out);
       for (std::size_t r = 0; r < chunk.rows.size(); ++r) {
-        if (static_cast<std::int64_t>(out.rows.size()) >= most_) {
+        if (static_cast<std::int64_t>(out.rows.size()) >= most_ || out.rows.IsFull()) {
           out.truncated = true;
           break;
         }
@@ -312,7 +311,7 @@ class Run {
       ASSIGN_OR_RETURN(const bool is_taken, reader.Read(object));
       if (!is_taken) return absl::OkStatus();
       const std::size_t rows = chunk.rows.size();
-      if (static_cast<std::int64_t>(rows) >= most || (rows % 64 == 0 && chunk.rows.MemoryBytes() > kMostBytes)) {
+      if (static_cast<std::int64_t>(rows) >= most || chunk.rows.IsFull()) {
         chunk.truncated = true;
         chunk.evaluation = before;
         reader.Uncount();
@@ -348,6 +347,48 @@ class Run {
   base::Mutex mu_;
   CollectOptions::Progress work_ ABSL_GUARDED_BY(mu_);
 };
+
+// Sets rows and their number.
+void SetRows(const Table& rows, model::SourceResult& out) {
+  out.resource_count = static_cast<std::int32_t>(rows.size());
+  out.rows.clear();
+  out.rows.reserve(rows.size());
+  AppendRows(rows, 0, rows.size(), out.rows);
+}
+
+void Tell(const std::string& what, model::SourceResult& out) {
+  out.message += (out.message.empty() ? "" : "; ") + what;
+}
+
+// What its groups take as JSON, about.
+std::size_t GroupBytes(const AggregationResult& result) {
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : result.groups) bytes += key.size() + 8;
+  return bytes;
+}
+
+// Sets both forms of the aggregations of `out` to what they are over these rows.
+void Summarise(const Source& source, const Table& rows, model::SourceResult& out) {
+  std::vector<AggregationResult> results = Aggregate(rows, source.aggregations);
+  out.aggregations.clear();
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (results[i].is_grouped || !results[i].value.IsNumber()) continue;
+    out.aggregations.emplace(source.aggregations[i].name, results[i].value.Number());
+  }
+  while (true) {
+    out.aggregations_json.clear();
+    AppendResults(source.aggregations, results, out.aggregations_json);
+    if (out.aggregations_json.size() <= kMostAggregationBytes) return;
+    const auto most = std::max_element(results.begin(), results.end(),
+                                       [](const auto& a, const auto& b) { return GroupBytes(a) < GroupBytes(b); });
+    ++out.errors;
+    Tell(fmt::format("{} is left out: its {} groups are more than the {} MiB of aggregations have room for",
+                     source.aggregations[static_cast<std::size_t>(most - results.begin())].name, most->groups.size(),
+                     kMostAggregationBytes >> 20),
+         out);
+    *most = AggregationResult();
+  }
+}
 
 }  // namespace
 
@@ -408,8 +449,7 @@ model::SourceResult ToSummary(const Source& source, const Collection& collection
     if (collection.errors.size() > 1) out.message += fmt::format(" (and {} more)", collection.errors.size() - 1);
   }
   if (const std::uint64_t lost = collection.evaluation.type_errors + collection.evaluation.budget_errors; lost > 0) {
-    out.message +=
-        fmt::format("{}{} operations of computed values had no result", out.message.empty() ? "" : "; ", lost);
+    Tell(fmt::format("{} operations of computed values had no result", lost), out);
   }
   out.resource_count = static_cast<std::int32_t>(collection.rows.size());
   Summarise(source, collection.rows, out);
@@ -418,13 +458,6 @@ model::SourceResult ToSummary(const Source& source, const Collection& collection
     out.fields.push_back({source.spec.fields[i].name, counts.matched, counts.missing + counts.null, counts.failed});
   }
   return out;
-}
-
-void SetRows(const Table& rows, model::SourceResult& out) {
-  out.resource_count = static_cast<std::int32_t>(rows.size());
-  out.rows.clear();
-  out.rows.reserve(rows.size());
-  AppendRows(rows, 0, rows.size(), out.rows);
 }
 
 void AppendRows(const Table& rows, std::size_t first, std::size_t last, std::vector<model::SourceRow>& out) {
@@ -439,24 +472,13 @@ void AppendRows(const Table& rows, std::size_t first, std::size_t last, std::vec
   }
 }
 
-void Summarise(const Source& source, const Table& rows, model::SourceResult& out) {
-  const std::vector<AggregationResult> results = Aggregate(rows, source.aggregations);
-  out.aggregations.clear();
-  out.aggregations_json.clear();
-  AppendResults(source.aggregations, results, out.aggregations_json);
-  for (std::size_t i = 0; i < results.size(); ++i) {
-    if (results[i].is_grouped || !results[i].value.IsNumber()) continue;
-    out.aggregations.emplace(source.aggregations[i].name, results[i].value.Number());
-  }
-}
-
-absl::StatusOr<Table> TableOf(const Source& source, const std::vector<model::SourceRow>& rows, base::SystemTime now) {
+absl::Status CompleteResult(const Source& source, base::SystemTime now, model::SourceResult& result) {
   const std::size_t fields = source.spec.fields.size();
   Table extracted(
       std::vector<Column>(source.columns.begin(), source.columns.begin() + static_cast<std::ptrdiff_t>(fields)));
   json::Parser parser;
   std::string labels;
-  for (const model::SourceRow& row : rows) {
+  for (const model::SourceRow& row : result.rows) {
     if (!TakesNamespace(source, row.ns)) continue;
     labels.clear();
     if (!row.labels.empty()) {
@@ -470,12 +492,24 @@ absl::StatusOr<Table> TableOf(const Source& source, const std::vector<model::Sou
   }
   Table whole(source.columns);
   RowReader reader(source, now);
+  const std::span<const Value> defaults = source.projection->defaults();
   for (std::size_t i = 0; i < extracted.size(); ++i) {
-    extracted.ReadRow(i, reader.fields());
+    if (whole.IsFull()) {
+      result.truncated = true;
+      break;
+    }
+    const std::span<Value> row = reader.fields();
+    extracted.ReadRow(i, row);
+    for (std::size_t field = 0; field < fields; ++field) {
+      if (row[field].IsNull()) row[field] = defaults[field];
+    }
     reader.Compute();
     whole.Append(extracted.meta(i), reader.values());
   }
-  return whole;
+  SetRows(whole, result);
+  Summarise(source, whole, result);
+  result.definition_hash = source.hash;
+  return absl::OkStatus();
 }
 
 }  // namespace clusterpulse::metricsource

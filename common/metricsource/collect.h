@@ -65,13 +65,17 @@ struct Collection {
 // allows; one whose token grew too old begins again. Everything is thread-safe and borrowed for the call.
 //
 // Namespaces that are named exactly are listed one by one, several at once; excluded names are left to the server where
-// it can filter them; everything else is listed as a whole and filtered here. max_resources counts what is left then.
+// it can filter them; everything else is listed as a whole and filtered here. max_resources counts what is left then;
+// rows beyond Table::kMostWritten are left out like those beyond it.
 //
 // A page has batch_size objects; where every object becomes a row no more than the bound and one, which tells whether
 // there is more. All pages of a list are of one size, as the API wants it. Where rows are filtered here pages are
 // whole: the rows may lie far apart, and small pages would be many.
 Collection Collect(const Source& source, kube::KubeApi& api, kube::Discovery& discovery, const base::Clock& clock,
                    base::Random& random, const CollectOptions& options);
+
+// All aggregations of a run as JSON; the largest are left out, as null and told, until the others fit.
+inline constexpr std::size_t kMostAggregationBytes = std::size_t{2} << 20;
 
 // As it goes to the store, to a collector's batch, to a person: rows as JSON and all aggregations. Its age is left 0.
 model::SourceResult ToResult(const Source& source, const Collection& collection);
@@ -80,13 +84,9 @@ model::SourceResult ToResult(const Source& source, const Collection& collection)
 model::SourceResult ToSummary(const Source& source, const Collection& collection);
 void AppendRows(const Table& rows, std::size_t first, std::size_t last, std::vector<model::SourceRow>& out);
 
-// Sets rows and their number.
-void SetRows(const Table& rows, model::SourceResult& out);
-// Sets both forms of the aggregations of `out` to what they are over these rows.
-void Summarise(const Source& source, const Table& rows, model::SourceResult& out);
-
-// The rows that somebody else collected for the source, completed: an upstream collector does not filter by namespace
-// and computes nothing. kDataLoss: the values of a row are no JSON object.
-absl::StatusOr<Table> TableOf(const Source& source, const std::vector<model::SourceRow>& rows, base::SystemTime now);
+// Completes what an upstream collector gave of the source, which does not filter by namespace, computes nothing, and
+// has defaults in other forms: the rows, and everything that is made of them. kDataLoss: the values of a row are no
+// JSON object; nothing is changed.
+absl::Status CompleteResult(const Source& source, base::SystemTime now, model::SourceResult& result);
 
 }  // namespace clusterpulse::metricsource

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "common/metricsource/convert.h"
+#include "common/metricsource/lexer.h"
 
 namespace clusterpulse::metricsource {
 namespace {
@@ -165,7 +166,7 @@ ComputedFields ComputedFields::Compile(std::span<const ComputedField> computed, 
         text += " -> ...";
         i = cycle.size() - 1;
       }
-      text += fmt::format("{}{}", i > 0 ? " -> " : "", computed[cycle[i]].name);
+      text += fmt::format("{}{}", i > 0 ? " -> " : "", Shortened(computed[cycle[i]].name));
     }
     diagnostics.Error(computed[cycle[0]].path + ".expression",
                       fmt::format("computed values use each other in a circle: {}", text));

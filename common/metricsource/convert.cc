@@ -10,6 +10,8 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/match.h>
 
+#include "common/base/utf8.h"
+#include "common/json/writer.h"
 #include "common/kube/quantity.h"
 
 namespace clusterpulse::metricsource {
@@ -214,6 +216,56 @@ bool ParseQuantity(std::string_view text, Value& out) {
   return true;
 }
 
+namespace {
+
+// Four hexadecimal digits; -1: they are not there.
+std::int32_t HexUnit(std::string_view text, std::size_t at) {
+  std::int32_t unit = 0;
+  if (at + 4 > text.size()) return -1;
+  for (const char c : text.substr(at, 4)) {
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                             : -1;
+    if (digit < 0) return -1;
+    unit = unit * 16 + digit;
+  }
+  return unit;
+}
+
+// The escape that json[at] begins, as it need be; gives its length. Half a surrogate pair stays as it is.
+std::size_t AppendEscape(std::string_view json, std::size_t at, std::string& out) {
+  const char kind = at + 1 < json.size() ? json[at + 1] : '\0';
+  if (kind == '/') {
+    out += '/';
+    return 2;
+  }
+  std::size_t length = 2;
+  if (kind == 'u') {
+    std::int32_t code_point = HexUnit(json, at + 2);
+    if (code_point >= 0) length = 6;
+    if (code_point >= 0xD800 && code_point < 0xDC00 && json.substr(at + 6, 2) == "\\u") {
+      if (const std::int32_t low = HexUnit(json, at + 8); low >= 0xDC00 && low < 0xE000) {
+        code_point = 0x10000 + ((code_point - 0xD800) << 10) + (low - 0xDC00);
+        length = 12;
+      }
+    }
+    if (code_point >= 0 && (code_point < 0xD800 || code_point >= 0xE000)) {
+      const auto c = static_cast<char>(code_point);
+      if (code_point < 0x20 || code_point == '"' || code_point == '\\') {
+        json::AppendEscaped(out, {&c, 1});
+      } else {
+        base::AppendUtf8(out, static_cast<std::uint32_t>(code_point));
+      }
+      return length;
+    }
+  }
+  out += json.substr(at, length);
+  return length;
+}
+
+}  // namespace
+
 void AppendCompactJson(std::string_view json, std::string& out) {
   const auto is_blank = [](char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; };
   std::size_t start = 0;
@@ -222,7 +274,9 @@ void AppendCompactJson(std::string_view json, std::string& out) {
     const char c = json[i];
     if (in_text) {
       if (c == '\\') {
-        ++i;
+        out.append(json, start, i - start);
+        i += AppendEscape(json, i, out) - 1;
+        start = i + 1;
       } else if (c == '"') {
         in_text = false;
       }

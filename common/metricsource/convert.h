@@ -42,7 +42,8 @@ bool ParseBoolean(std::string_view text, bool& out);
 // An amount in base units: an integer where it is integral, else the nearest double.
 bool ParseQuantity(std::string_view text, Value& out);
 
-// JSON without the blanks between its tokens: how a list or object is a text.
+// JSON without the blanks between its tokens, and with its texts as they are: what need not be escaped is not, as API
+// servers do with "<" and "&". So a list or object is a text.
 void AppendCompactJson(std::string_view json, std::string& out);
 
 // RFC 3339 as upstream reads it: upper-case T and Z, hours of one digit, a fraction behind "." or ",", offsets up to

@@ -8,6 +8,7 @@
 #include "common/base/printable.h"
 #include "common/json/value.h"
 #include "common/metricsource/convert.h"
+#include "common/metricsource/lexer.h"
 
 namespace clusterpulse::metricsource {
 namespace {
@@ -73,9 +74,8 @@ std::optional<Filter> Filter::Compile(const Column& column, FilterOperator op, s
     return column.kinds.Has(Kind::kText) || !operand.number.IsNull() || operand.boolean.has_value();
   };
   const auto refuse = [&](std::string_view text) {
-    diagnostics.Error(value_path,
-                      fmt::format("\"{}\" is no {}, which \"{}\" is", base::Printable(std::string(text), 64),
-                                  KindName(column.kinds), column.name));
+    diagnostics.Error(value_path, fmt::format("\"{}\" is no {}, which {} is", base::Printable(std::string(text), 64),
+                                              KindName(column.kinds), Quoted(column.name)));
     return std::nullopt;
   };
   Filter filter;
@@ -90,7 +90,7 @@ std::optional<Filter> Filter::Compile(const Column& column, FilterOperator op, s
     case FilterOperator::kLessThan:
       if (column.kinds.IsOnly(Kind::kBool)) {
         diagnostics.Error(fmt::format("{}.operator", path),
-                          fmt::format("{} needs numbers or texts, and \"{}\" is a boolean", Name(op), column.name),
+                          fmt::format("{} needs numbers or texts, and {} is a boolean", Name(op), Quoted(column.name)),
                           "equals");
         return std::nullopt;
       }

@@ -315,11 +315,11 @@ class Generator {
     return Binary(Op::kRound, value, decimals);
   }
 
-  // All arguments have been evaluated, as upstream does.
+  // All arguments have been evaluated, as upstream does. From the last one, whose register is the topmost.
   Operand Coalesce(const std::vector<Operand>& arguments) {
-    Operand left = arguments[0];
-    for (std::size_t i = 1; i < arguments.size(); ++i) left = Binary(Op::kElse, left, arguments[i]);
-    return left;
+    Operand right = arguments.back();
+    for (std::size_t i = arguments.size() - 1; i-- > 0;) right = Binary(Op::kElse, arguments[i], right);
+    return right;
   }
 
   // Before the right side of && || ??. Gives the node to go on behind.

@@ -17,25 +17,6 @@ bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsNameStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool IsNamePart(char c) { return IsNameStart(c) || IsDigit(c); }
 
-void AppendCodePoint(std::string& out, std::uint32_t c) {
-  const auto tail = [&](int shift) { out.push_back(static_cast<char>(0x80 | ((c >> shift) & 0x3F))); };
-  if (c < 0x80) {
-    out.push_back(static_cast<char>(c));
-  } else if (c < 0x800) {
-    out.push_back(static_cast<char>(0xC0 | (c >> 6)));
-    tail(0);
-  } else if (c < 0x10000) {
-    out.push_back(static_cast<char>(0xE0 | (c >> 12)));
-    tail(6);
-    tail(0);
-  } else {
-    out.push_back(static_cast<char>(0xF0 | (c >> 18)));
-    tail(12);
-    tail(6);
-    tail(0);
-  }
-}
-
 class Lexer {
  public:
   Lexer(std::string_view text, Problems& problems) : text_(text), problems_(problems) {}
@@ -182,7 +163,7 @@ class Lexer {
     if (code >= 0xD800 && code <= 0xDFFF) {
       problems_.Error(pos_, fmt::format("{} is half of a character", text_.substr(pos_, length)));
     } else {
-      AppendCodePoint(out, code);
+      base::AppendUtf8(out, code);
     }
     pos_ += length;
     return true;
@@ -259,13 +240,13 @@ class Lexer {
 
 }  // namespace
 
-std::string Quoted(std::string_view word) {
-  constexpr std::size_t kMost = 40;
-  if (word.size() <= kMost) return fmt::format("\"{}\"", word);
-  std::size_t end = kMost;
-  while (end > 0 && (word[end] & 0xC0) == 0x80) --end;
-  return fmt::format("\"{}...\"", word.substr(0, end));
+std::string Shortened(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  while (most > 0 && (text[most] & 0xC0) == 0x80) --most;
+  return fmt::format("{}...", text.substr(0, most));
 }
+
+std::string Quoted(std::string_view word) { return fmt::format("\"{}\"", Shortened(word)); }
 
 void Problems::Add(Problem problem) {
   for (const Problem& other : problems_) {

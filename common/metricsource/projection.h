@@ -47,6 +47,8 @@ class Projection {
 
   std::size_t size() const { return fields_.size(); }
   const std::vector<ProjectedField>& fields() const { return fields_; }
+  // Of each field; null: it has none.
+  std::span<const Value> defaults() const { return defaults_; }
 
  private:
   friend class Projector;

@@ -13,6 +13,7 @@
 #include "common/base/wildcard.h"
 #include "common/json/writer.h"
 #include "common/kube/resource.h"
+#include "common/metricsource/lexer.h"
 
 namespace clusterpulse::metricsource {
 namespace {
@@ -20,6 +21,8 @@ namespace {
 // Raised whenever the same spec begins to mean something else: part of the hash.
 constexpr int kEngineVersion = 1;
 constexpr std::size_t kMostParts = 500;  // fields, computed values or aggregations
+// Names stand in every row, and are labels of series; what a default may be is in every row that has no value.
+constexpr std::size_t kLongestName = 253, kLongestDefault = 4096;
 // Of a definition: hundreds of them go to a collector in one message.
 constexpr std::size_t kLargestDefinition = std::size_t{256} << 10;
 constexpr std::int64_t kLongestTimeout = 600, kMostResources = 100'000, kLargestBatch = 10'000, kMostRetries = 20,
@@ -37,6 +40,8 @@ bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
     return lower(x) == lower(y);
   });
 }
+
+bool IsControl(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; }
 
 bool IsKeyword(std::string_view name) {
   return std::any_of(std::begin(kKeywords), std::end(kKeywords),
@@ -77,20 +82,20 @@ class Compiler {
       if (!kube::IsPathSegment(source_.version) ||
           (slash != std::string::npos && !kube::IsPathSegment(source_.group))) {
         diagnostics_.Error("spec.source.apiVersion",
-                           fmt::format("\"{}\" is not of the form version or group/version", target.api_version));
+                           fmt::format("{} is not of the form version or group/version", Quoted(target.api_version)));
       }
     }
     if (target.kind.empty()) {
       diagnostics_.Error("spec.source.kind", "is required");
     } else if (!kube::IsPathSegment(target.kind)) {
-      diagnostics_.Error("spec.source.kind", fmt::format("\"{}\" is no kind", target.kind));
+      diagnostics_.Error("spec.source.kind", fmt::format("{} is no kind", Quoted(target.kind)));
     }
     if (!target.resource.empty() && !kube::IsPathSegment(target.resource)) {
-      diagnostics_.Error("spec.source.resource", fmt::format("\"{}\" is no name of a resource", target.resource));
+      diagnostics_.Error("spec.source.resource", fmt::format("{} is no name of a resource", Quoted(target.resource)));
     }
     source_.resource = target.resource.empty() ? GuessResource(target.kind) : target.resource;
     if (!target.scope.empty() && !Contains(kScopes, target.scope)) {
-      diagnostics_.Error("spec.source.scope", fmt::format("unknown scope \"{}\"", target.scope),
+      diagnostics_.Error("spec.source.scope", fmt::format("unknown scope {}", Quoted(target.scope)),
                          Nearest(target.scope, kScopes));
     }
     source_.is_cluster_scoped = target.scope == "Cluster";
@@ -112,7 +117,7 @@ class Compiler {
       const std::string path = fmt::format("spec.computed[{}].name", i);
       const std::string& name = spec_.computed[i].name;
       if (fields.contains(name)) {
-        diagnostics_.Error(path, fmt::format("\"{}\" is the name of a field", name));
+        diagnostics_.Error(path, fmt::format("{} is the name of a field", Quoted(name)));
       } else {
         CheckName(path, name, "computed value", computed);
       }
@@ -139,11 +144,20 @@ class Compiler {
       diagnostics_.Error(path, "is required");
     } else if (IsKeyword(name)) {
       diagnostics_.Error(path, fmt::format("\"{}\" is a word of the expression language", name));
+    } else if (name.size() > kLongestName) {
+      diagnostics_.Error(path, fmt::format("is longer than {} bytes", kLongestName));
+    } else if (std::any_of(name.begin(), name.end(), IsControl)) {
+      diagnostics_.Error(path, "has a control character");
     } else if (Contains(kSpecialNames, name)) {
       diagnostics_.Error(path, fmt::format("\"{}\" is the object's own", name));
     } else if (!seen.insert(name).second) {
-      diagnostics_.Error(path, fmt::format("another {} is named \"{}\"", what, name));
+      diagnostics_.Error(path, fmt::format("another {} is named {}", what, Quoted(name)));
     }
+  }
+
+  static Path Placeholder() {
+    Diagnostics none;
+    return *Path::Compile(".metadata.name", "", none);
   }
 
   void CompileFields() {
@@ -153,21 +167,28 @@ class Compiler {
       const std::string at = fmt::format("spec.fields[{}]", i);
       const std::optional<FieldType> type = field.type.empty() ? FieldType::kString : ParseFieldType(field.type);
       if (!type) {
-        diagnostics_.Error(at + ".type", fmt::format("unknown type \"{}\"", field.type),
+        diagnostics_.Error(at + ".type", fmt::format("unknown type {}", Quoted(field.type)),
                            Nearest(field.type, FieldTypeNames()));
       }
       std::optional<Path> path;
       if (field.path.empty()) {
-        diagnostics_.Error(at + ".path", fmt::format("is required (field \"{}\")", field.name));
+        diagnostics_.Error(at + ".path", fmt::format("is required (field {})", Quoted(field.name)));
       } else {
         path = Path::Compile(field.path, at + ".path", diagnostics_);
       }
       const FieldType used = type.value_or(FieldType::kString);
-      // A field that does not compile still has a name, so that its users are not reported too.
+      if (field.default_text && field.default_text->size() > kLongestDefault) {
+        diagnostics_.Error(at + ".default", fmt::format("is longer than {} bytes", kLongestDefault));
+      }
+      // A field that does not compile still has a name, so that its users are not reported too, and its place, so that
+      // the others are.
       source_.columns.push_back({field.name, type ? KindsOf(used) : kAnyKind, used == FieldType::kTimestamp});
-      if (path) fields.push_back({field.name, *std::move(path), used, field.default_text});
+      if (type && path) {
+        fields.push_back({field.name, *std::move(path), used, field.default_text});
+      } else {
+        fields.push_back({field.name, Placeholder(), FieldType::kString, std::nullopt});
+      }
     }
-    if (fields.size() < spec_.fields.size()) return;  // an index would not be that of the field
     source_.metadata_only = std::all_of(fields.begin(), fields.end(), [](const ProjectedField& field) {
       const std::vector<Path::Segment>& segments = field.path.segments();
       return !segments.empty() && segments.front().key == "metadata";
@@ -182,7 +203,7 @@ class Compiler {
       const std::string at = fmt::format("spec.computed[{}]", i);
       const std::optional<ResultType> type = entry.type.empty() ? ResultType::kFloat : ParseResultType(entry.type);
       if (!type) {
-        diagnostics_.Error(at + ".type", fmt::format("unknown type \"{}\"", entry.type),
+        diagnostics_.Error(at + ".type", fmt::format("unknown type {}", Quoted(entry.type)),
                            Nearest(entry.type, ResultTypeNames()));
       }
       computed.push_back({entry.name, entry.expression, type.value_or(ResultType::kFloat), at});
@@ -247,12 +268,14 @@ class Compiler {
                            fmt::format("\"{}\" is what policies call the fleet's own data", rbac.resource_type_name));
     }
     const std::vector<std::string_view> names = ColumnNames();
+    const std::set<std::string_view> known(names.begin(), names.end());
     for (std::size_t i = 0; i < rbac.filterable_fields.size(); ++i) {
       const std::string& field = rbac.filterable_fields[i];
-      if (!Contains(names, field)) {
-        diagnostics_.Warning(fmt::format("spec.rbac.filterableFields[{}]", i),
-                             fmt::format("unknown field \"{}\"", field), Nearest(field, names));
-      }
+      if (known.contains(field)) continue;
+      // Looking through all names costs: not for what is only counted.
+      const bool is_kept = diagnostics_.items().size() < Diagnostics::kMax;
+      diagnostics_.Warning(fmt::format("spec.rbac.filterableFields[{}]", i),
+                           fmt::format("unknown field {}", Quoted(field)), is_kept ? Nearest(field, names) : "");
     }
   }
 
@@ -419,7 +442,8 @@ std::shared_ptr<const Source> CompileDefinition(std::string_view json, Diagnosti
   }
   const std::string ns((*definition)["namespace"].StringOr()), name((*definition)["name"].StringOr());
   if (!kube::IsPathSegment(ns) || !kube::IsPathSegment(name)) {
-    diagnostics.Error("definition", fmt::format("\"{}/{}\" is no name of a MetricSource", ns, name));
+    diagnostics.Error("definition",
+                      fmt::format("{} is no name of a MetricSource", Quoted(fmt::format("{}/{}", ns, name))));
     return nullptr;
   }
   Spec spec = ReadDefinition(*definition, diagnostics);
@@ -443,7 +467,7 @@ std::string GuessResource(std::string_view kind) {
 }
 
 bool TakesNamespace(const Source& source, std::string_view ns) {
-  if (source.is_cluster_scoped || !source.spec.target.namespaces) return true;
+  if (ns.empty() || source.is_cluster_scoped || !source.spec.target.namespaces) return true;
   const auto matches = [ns](const std::string& pattern) { return base::MatchesWildcard(pattern, ns); };
   const NamespacesSpec& namespaces = *source.spec.target.namespaces;
   if (std::any_of(namespaces.exclude.begin(), namespaces.exclude.end(), matches)) return false;

@@ -64,7 +64,7 @@ std::shared_ptr<const Source> CompileDefinition(std::string_view json, Diagnosti
 // The plural of a kind by the rules of spelling, as upstream guesses it; exact for what Kubernetes itself has.
 std::string GuessResource(std::string_view kind);
 
-// Whether objects of `ns` belong to a source: not excluded, and included when anything is.
+// Whether objects of `ns` belong to a source: not excluded, and included when anything is; those without always do.
 bool TakesNamespace(const Source& source, std::string_view ns);
 
 }  // namespace clusterpulse::metricsource

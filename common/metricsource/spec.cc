@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/base/wildcard.h"
+#include "common/metricsource/lexer.h"
 
 namespace clusterpulse::metricsource {
 namespace {
@@ -20,7 +21,7 @@ class Reader {
     if (known.empty()) return;
     for (const auto& [key, member] : value.members()) {
       if (std::find(known.begin(), known.end(), key) == known.end()) {
-        diagnostics_.Warning(path_, fmt::format("unknown member \"{}\" is ignored", key), Nearest(key, known));
+        diagnostics_.Warning(path_, fmt::format("unknown member {} is ignored", Quoted(key)), Nearest(key, known));
       }
     }
   }
@@ -74,11 +75,7 @@ class Reader {
   }
 
  private:
-  static std::string Short(const json::Value& value) {
-    std::string text = value.Dump();
-    if (text.size() > 40) text = text.substr(0, 37) + "...";
-    return text;
-  }
+  static std::string Short(const json::Value& value) { return Shortened(value.Dump()); }
 
   const json::Value& value_;
   const std::string path_;
@@ -111,7 +108,10 @@ kube::LabelSelector ReadSelector(const json::Value& value, const std::string& pa
   const Reader check(value, path, kSelectorMembers, diagnostics);
   std::vector<kube::LabelSelector::Problem> problems;
   kube::LabelSelector selector = kube::LabelSelector::Read(value, problems);
-  for (const auto& problem : problems) diagnostics.Error(fmt::format("{}.{}", path, problem.path), problem.message);
+  constexpr std::size_t kMost = 200;
+  for (const auto& problem : problems) {
+    diagnostics.Error(fmt::format("{}.{}", path, Shortened(problem.path, kMost)), Shortened(problem.message, kMost));
+  }
   return selector;
 }
 

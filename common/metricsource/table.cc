@@ -1,5 +1,7 @@
 #include "common/metricsource/table.h"
 
+#include <charconv>
+
 #include "common/base/status.h"
 #include "common/json/writer.h"
 #include "common/kube/object_meta.h"
@@ -7,6 +9,14 @@
 
 namespace clusterpulse::metricsource {
 namespace {
+
+// What is around a row's names and values in a message, and what a double mostly takes.
+constexpr std::size_t kRowFrame = 32, kDoubleBytes = 20;
+
+std::size_t IntBytes(std::int64_t value) {
+  char text[24];
+  return static_cast<std::size_t>(std::to_chars(text, text + sizeof text, value).ptr - text);
+}
 
 // The value as one of the kinds of its column, or null.
 Value Fit(Value value, KindSet kinds) {
@@ -80,7 +90,7 @@ Value Table::Cells::At(std::size_t row) const {
   return Value::Null();
 }
 
-void Table::Cells::Append(Value value) {
+std::size_t Table::Cells::Append(Value value) {
   const Kind kind = value.kind();
   if (bits_.empty()) {
     only_ = kind;
@@ -91,20 +101,28 @@ void Table::Cells::Append(Value value) {
   switch (kind) {
     case Kind::kNull:
       bits_.push_back(0);
-      break;
+      return 4;
     case Kind::kBool:
       bits_.push_back(value.AsBool() ? 1 : 0);
-      break;
+      return 5;
     case Kind::kInt:
       bits_.push_back(static_cast<std::uint64_t>(value.AsInt()));
-      break;
+      return IntBytes(value.AsInt());
     case Kind::kDouble:
       bits_.push_back(std::bit_cast<std::uint64_t>(value.AsDouble()));
-      break;
-    case Kind::kText:
-      bits_.push_back(texts_.Add(value.AsText()));
-      break;
+      return kDoubleBytes;
+    case Kind::kText: {
+      const std::uint32_t number = texts_.Add(value.AsText());
+      if (number == written_.size()) {
+        std::string escaped;
+        json::AppendEscaped(escaped, value.AsText());
+        written_.push_back(static_cast<std::uint32_t>(escaped.size() + 2));
+      }
+      bits_.push_back(number);
+      return written_[number];
+    }
   }
+  return 0;
 }
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)), cells_(columns_.size()) {
@@ -112,6 +130,7 @@ Table::Table(std::vector<Column> columns) : columns_(std::move(columns)), cells_
     std::string& key = keys_.emplace_back("\"");
     json::AppendEscaped(key, column.name);
     key += "\":";
+    keys_bytes_ += key.size() + 1;
   }
 }
 
@@ -136,7 +155,9 @@ void Table::Append(const RowMeta& meta, std::span<const Value> values) {
   namespaces_.push_back(namespace_texts_.Add(meta.ns));
   names_.Append(meta.name);
   labels_.push_back(LabelSet(meta.labels));
-  for (std::size_t i = 0; i < cells_.size(); ++i) cells_[i].Append(values[i]);
+  written_ +=
+      kRowFrame + 2 * (meta.ns.size() + meta.name.size()) + label_texts_.Get(labels_.back()).size() + keys_bytes_;
+  for (std::size_t i = 0; i < cells_.size(); ++i) written_ += cells_[i].Append(values[i]);
 }
 
 absl::Status Table::AppendJson(json::Parser& parser, const RowMeta& meta, std::string_view values) {
@@ -245,7 +266,7 @@ std::size_t Table::MemoryBytes() const {
                       namespace_texts_.MemoryBytes() + names_.MemoryBytes() + label_texts_.MemoryBytes();
   for (const Cells& cells : cells_) {
     bytes += cells.bits_.capacity() * sizeof(std::uint64_t) + cells.kinds_.capacity() * sizeof(Kind) +
-             cells.texts_.MemoryBytes();
+             cells.texts_.MemoryBytes() + cells.written_.capacity() * sizeof(std::uint32_t);
   }
   return bytes;
 }

@@ -41,12 +41,14 @@ class Table {
 
    private:
     friend class Table;
-    void Append(Value value);
+    // Gives what it takes as JSON.
+    std::size_t Append(Value value);
 
     std::vector<std::uint64_t> bits_;
     std::vector<Kind> kinds_;  // empty as long as all are the same
     Kind only_ = Kind::kNull;
     TextDictionary texts_;
+    std::vector<std::uint32_t> written_;  // of each text, what it takes as JSON
   };
 
   explicit Table(std::vector<Column> columns);
@@ -78,6 +80,12 @@ class Table {
 
   std::size_t MemoryBytes() const;
 
+  // About what the rows take in messages, where names and texts are written out with each row.
+  std::size_t WrittenBytes() const { return written_; }
+  // Of one run: with its aggregations that is a batch as hubs take it (32 MiB).
+  static constexpr std::size_t kMostWritten = std::size_t{29} << 20;
+  bool IsFull() const { return written_ >= kMostWritten; }
+
  private:
   std::uint32_t LabelSet(std::string_view json);
 
@@ -89,6 +97,7 @@ class Table {
   std::unique_ptr<json::Parser> parser_;  // of label sets
   std::unique_ptr<TextArena> arena_;      // of AppendJson
   std::vector<Value> row_;
+  std::size_t keys_bytes_ = 0, written_ = 0;
 };
 
 }  // namespace clusterpulse::metricsource

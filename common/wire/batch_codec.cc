@@ -289,10 +289,14 @@ absl::Status DecodeSource(const v1::CustomResourceBatch& from, model::SourceResu
     if (!row.name().empty() && !IsName(row.name())) check.Fail("resources", "has a name that is none");
     to.rows.push_back({row.id(), row.namespace_(), row.name(), Map<model::Labels>(row.labels()), row.values_json()});
   }
+  // No series can have them: nothing else is lost for it.
+  std::int32_t unfit = 0;
   for (const auto& [name, value] : from.aggregation_values()) {
-    if (!IsName(name)) check.Fail("aggregation_values", "has a name that is none");
-    if (!std::isfinite(value)) check.Fail("aggregation_values", "has a value that is not a finite number");
-    to.aggregations.emplace(name, value);
+    if (IsName(name) && std::isfinite(value)) {
+      to.aggregations.emplace(name, value);
+    } else {
+      ++unfit;
+    }
   }
   to.aggregations_json = from.aggregations_json();
   to.definition_hash = from.definition_hash();
@@ -300,6 +304,11 @@ absl::Status DecodeSource(const v1::CustomResourceBatch& from, model::SourceResu
   to.failure = from.failure();
   to.message = from.message();
   to.errors = check.Count("errors", from.errors());
+  if (unfit > 0) {
+    to.errors += unfit;
+    to.message += fmt::format("{}{} aggregations are left out: their names or values are none",
+                              to.message.empty() ? "" : "; ", unfit);
+  }
   for (const auto& field : from.fields()) {
     to.fields.push_back({field.name(), field.matched(), field.empty(), field.failed()});
   }

@@ -65,7 +65,8 @@ std::string MetaDocument(const std::string& cluster, const std::string& source, 
   std::string out;
   json::Writer writer(out);
   writer.BeginObject().Member("sourceId", source).Member("clusterName", cluster);
-  writer.Member("lastCollectionTime", base::FormatNanos(run.collected_at));
+  writer.Member("lastCollectionTime", run.collected_at == base::SystemTime{} ? std::string(base::kZeroTime)
+                                                                             : base::FormatNanos(run.collected_at));
   writer.Member("durationMs", static_cast<std::int64_t>(run.duration.count())).Member("resourceCount", run.resources);
   writer.Member("truncated", run.truncated).Member("errorCount", run.errors);
   if (!run.message.empty()) writer.Member("lastError", run.message);
@@ -87,6 +88,7 @@ std::string MetaDocument(const std::string& cluster, const std::string& source, 
 }
 
 base::SystemTime TimeOf(const json::Value& text) {
+  if (text.StringOr() == base::kZeroTime) return {};
   return base::ParseRfc3339(text.StringOr()).value_or(base::SystemTime{});
 }
 

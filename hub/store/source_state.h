@@ -29,7 +29,7 @@ struct SourceDefinition {
 
 // How the last run of a source on a cluster went: cluster:C:custom:NS/M:meta.
 struct SourceRun {
-  base::SystemTime collected_at{};  // of the rows that are stored
+  base::SystemTime collected_at{};  // of the rows that are stored; zero: there were none
   std::chrono::milliseconds duration{0};
   std::int64_t resources = 0;
   bool truncated = false;

@@ -23,11 +23,10 @@ void Refuse(std::string message, model::SourceResult& result) {
 
 // As the run of an upstream collector would have ended here.
 void CompleteRows(const metricsource::Source& source, base::SystemTime now, model::SourceResult& result) {
-  const auto table = metricsource::TableOf(source, result.rows, now);
-  if (!table.ok()) return Refuse(base::Message(table.status()), result);
-  metricsource::SetRows(*table, result);
-  metricsource::Summarise(source, *table, result);
-  result.definition_hash = source.hash;
+  const absl::Status status = metricsource::CompleteResult(source, now, result);
+  if (status.ok()) return;
+  result.definition_hash = source.hash;  // what an earlier run gave stays
+  Refuse(base::Message(status), result);
 }
 
 void Check(model::SourceResult& result) {

@@ -93,16 +93,16 @@ runtime::Condition Ready(std::string status, std::string reason, std::string mes
           .message = std::move(message)};
 }
 
-// The first of them.
 std::string Warnings(const CatalogEntry& entry, const std::vector<std::string>& namesakes) {
+  std::string text;
   if (!namesakes.empty()) {
-    return fmt::format("; warning: spec.rbac.resourceTypeName: \"{}\" is also that of {}: readers get one of them",
+    text = fmt::format("; warning: spec.rbac.resourceTypeName: \"{}\" is also that of {}: readers get one of them",
                        entry.source->spec.rbac.resource_type_name, namesakes.front());
   }
   for (const metricsource::Diagnostic& problem : entry.problems.items()) {
-    if (problem.severity == metricsource::Diagnostic::Severity::kWarning) return "; warning: " + problem.ToString();
+    if (problem.severity == metricsource::Diagnostic::Severity::kWarning) text += "; warning: " + problem.ToString();
   }
-  return {};
+  return text;
 }
 
 }  // namespace
@@ -145,12 +145,14 @@ SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster
         newest = std::max(newest, run.collected_at);
         report.last_run = std::max(report.last_run.value_or(run.ran_at), run.ran_at);
       }
-      const std::optional<Problem> problem = ProblemOf(cluster, *entry.source, now);
-      if (!problem) {
+      std::optional<Problem> problem = ProblemOf(cluster, *entry.source, now);
+      if (problem) {
+        ++(problem->failed ? failed : lagging);
+      } else {
         ++report.clusters;
-        continue;
+        if (cluster.run->errors == 0) continue;
+        problem = Problem{"partial", cluster.run->message, false};
       }
-      ++(problem->failed ? failed : lagging);
       if (problems.size() >= kShownProblems) continue;
       Value shown;
       shown.Mutable("name") = cluster.name;

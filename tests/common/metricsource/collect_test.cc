@@ -1,6 +1,7 @@
 #include "common/metricsource/collect.h"
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -31,6 +32,7 @@ class SeenLists final : public kube::KubeApi {
       base::MutexLock lock(mu_);
       queries_.push_back(query);
     }
+    if (++lists_ == fail_from) return absl::PermissionDeniedError("no");
     if (refuses_fields && !query.field_selector.empty()) return absl::InvalidArgumentError("field label not supported");
     std::size_t objects = 0;
     const auto counted = [&](json::Cursor object) {
@@ -83,11 +85,13 @@ class SeenLists final : public kube::KubeApi {
   }
 
   bool refuses_fields = false;
+  int fail_from = 0;  // which call fails; 0: none
 
  private:
   static absl::Status No() { return absl::UnimplementedError("not in this test"); }
 
   kube::KubeApi& inner_;
+  std::atomic<int> lists_ = 0;
   mutable base::Mutex mu_;
   std::vector<kube::ListQuery> queries_;
 };
@@ -330,6 +334,46 @@ TEST_CASE("all pages are read, and what is left out is said") {
   CHECK(collection.truncated == c.truncated);
 }
 
+TEST_CASE("rows that are too large together are left out, as those beyond the bound") {
+  const std::string namespaces = GENERATE(as<std::string>(), "{}", R"({"include":["a","b"]})");
+  Fixture f;
+  // Long texts in each row, and once in memory.
+  std::string fields = R"({"source":{"namespaces":)" + namespaces +
+                       R"(},"collection":{"maxResources":1000,"batchSize":50,"parallelism":1},"fields":[)";
+  for (int i = 0; i < 40; ++i) {
+    fields +=
+        fmt::format(R"({}{{"name":"d{}","path":".no","default":"{}"}})", i == 0 ? "" : ",", i, std::string(4000, 'x'));
+  }
+  f.Use(fields + R"(],"computed":[],"aggregations":[{"name":"total","function":"count"}]})");
+  for (const char* ns : {"a", "b"}) {
+    for (int i = 0; i < 150; ++i) f.Put(ns, fmt::format("p{:03}", i), i);
+  }
+  const Collection collection = f.Run();
+  CHECK(collection.truncated);
+  const std::size_t each = 40 * 4000;
+  CHECK(collection.rows.size() >= Table::kMostWritten / each * 98 / 100);
+  CHECK(collection.rows.size() <= Table::kMostWritten / each + 1);
+  CHECK(Ids(collection).front() == "a/p000");
+}
+
+TEST_CASE("aggregations with too many groups are left out, and said") {
+  Fixture f(
+      R"({"computed":[],"fields":[{"name":"long","path":".status.phase"},{"name":"short","path":".metadata.name"}],
+    "aggregations":[{"name":"by_name","function":"count","groupBy":"short"},{"name":"total","function":"count"},
+                    {"name":"by_long","function":"count","groupBy":"long"}],"collection":{"batchSize":1000}})");
+  for (int i = 0; i < 600; ++i)
+    f.Put("a", fmt::format("p{:03}", i), i, fmt::format("{}{:03}", std::string(3800, 'x'), i));
+  const model::SourceResult result = ToResult(*f.source, f.Run());
+  CHECK(result.aggregations_json.size() < kMostAggregationBytes);
+  CHECK(result.aggregations_json.find(R"("by_name":{"p000":1,)") != std::string::npos);
+  CHECK(result.aggregations_json.find(R"("total":600,"by_long":null})") != std::string::npos);
+  CHECK(result.aggregations == std::map<std::string, double>{{"total", 600}});
+  CHECK(result.errors == 1);
+  CHECK(result.message == "by_long is left out: its 600 groups are more than the 2 MiB of aggregations have room for");
+  CHECK(result.failure.empty());
+  CHECK(result.rows.size() == 600);
+}
+
 TEST_CASE("namespaces are chosen on the server where it can, and here") {
   struct Case {
     const char* name;
@@ -440,6 +484,28 @@ TEST_CASE("a namespace that fails costs its own rows only") {
   CHECK(f.Run().failure == "Forbidden");
 }
 
+TEST_CASE("rows of a namespace that failed in the middle do not count for the bound") {
+  Fixture f(R"({"source":{"namespaces":{"include":["a","b"]}},
+    "collection":{"retryAttempts":0,"parallelism":1,"batchSize":10,"maxResources":15}})");
+  for (int i = 0; i < 20; ++i) f.Put("a", fmt::format("p{:02}", i), i);
+  for (int i = 0; i < 10; ++i) f.Put("b", fmt::format("p{:02}", i), i);
+  f.lists.fail_from = 2;  // the second page of a
+  const Collection collection = f.Run();
+  CHECK(collection.rows.size() == 10);
+  CHECK(Ids(collection).front() == "b/p00");
+  CHECK_FALSE(collection.truncated);
+  CHECK(collection.errors.size() == 1);
+}
+
+TEST_CASE("a kind without namespaces is not filtered by them") {
+  Fixture f(R"({"source":{"kind":"Node","namespaces":{"include":["a"],"exclude":["*"]}},
+    "fields":[{"name":"phase","path":".status.phase"}],"computed":[],"aggregations":[]})");
+  const auto node = json::Value::Parse(R"({"metadata":{"name":"n1"}})");
+  REQUIRE(node.ok());
+  REQUIRE(f.api.store().Put(kube::kNodes, *node).ok());
+  CHECK(Ids(f.Run()) == std::vector<std::string>{"/n1"});
+}
+
 TEST_CASE("a kind that is not served has a name, and the server's plural is used") {
   Fixture f(R"({"source":{"apiVersion":"example.org/v1","kind":"Gateway"}})");
   CHECK(f.Run().failure == "NotInstalled");
@@ -496,17 +562,37 @@ TEST_CASE("what an upstream collector sent is completed as if we had listed it")
       {"a/x", "a", "x", {{"app", "x"}}, R"({"restarts":1,"phase":"Running"})"},
       {"a/y", "a", "y", {{"app", "y"}}, R"({"restarts":7.0,"phase":"Failed","unknown":[1]})"},
       {"b/x", "b", "x", {{"app", "x"}}, R"({"restarts":3})"}};
-  const auto table = TableOf(*f.source, theirs, base::SystemTime{});
-  REQUIRE(table.ok());
-  model::SourceResult completed;
-  SetRows(*table, completed);
-  Summarise(*f.source, *table, completed);
+  model::SourceResult completed{.rows = theirs};
+  REQUIRE(CompleteResult(*f.source, base::SystemTime{}, completed).ok());
+  CHECK(completed.resource_count == 2);
+  CHECK(completed.definition_hash == f.source->hash);
   CHECK(completed.rows == ours.rows);
   CHECK(completed.aggregations_json == ours.aggregations_json);
   CHECK(completed.aggregations == ours.aggregations);
 
-  CHECK(TableOf(*f.source, {{"a/x", "a", "x", {}, "[]"}}, base::SystemTime{}).status().code() ==
-        absl::StatusCode::kDataLoss);
+  model::SourceResult broken{.rows = {{"a/x", "a", "x", {}, "[]"}}};
+  const model::SourceResult before = broken;
+  CHECK(CompleteResult(*f.source, base::SystemTime{}, broken).code() == absl::StatusCode::kDataLoss);
+  CHECK(broken == before);
+}
+
+TEST_CASE("defaults that an upstream collector gives otherwise are ours") {
+  Fixture f(R"({"fields":[{"name":"hosts","path":".status.hosts","type":"arrayLength","default":"0"},
+    {"name":"cpu","path":".status.cpu","type":"quantity","default":"250m"},
+    {"name":"phase","path":".status.phase","default":"none"},{"name":"note","path":".status.note"}],
+    "computed":[{"name":"sum","expression":"hosts + cpu"}],"aggregations":[]})");
+  // A text in the place of a number, null where the object says null, and nothing at all.
+  model::SourceResult theirs;
+  for (const char* values : {R"({"hosts":"0","cpu":1,"phase":"Up","note":"n"})",
+                             R"({"hosts":null,"cpu":null,"phase":null,"note":null})", ""}) {
+    theirs.rows.push_back(
+        {fmt::format("a/p{}", theirs.rows.size()), "a", fmt::format("p{}", theirs.rows.size()), {}, values});
+  }
+  REQUIRE(CompleteResult(*f.source, base::SystemTime{}, theirs).ok());
+  CHECK(theirs.rows[0].values_json == R"({"hosts":0,"cpu":1,"phase":"Up","note":"n","sum":1})");
+  for (const std::size_t i : {1, 2}) {
+    CHECK(theirs.rows[i].values_json == R"({"hosts":0,"cpu":0.25,"phase":"none","note":null,"sum":0.25})");
+  }
 }
 
 }  // namespace clusterpulse::metricsource

@@ -260,5 +260,24 @@ TEST_CASE("compact JSON has no blanks between tokens, and those of texts") {
   CHECK(out == "x{\"a b\":[1,\"\\\" , \",\"\\\\\"]}");
 }
 
+TEST_CASE("texts in compact JSON are escaped where they must be") {
+  struct Case {
+    const char *from, *to;
+  };
+  const Case c = GENERATE(values<Case>({
+      {R"("a\u0026b \u003cx\u003e")", R"("a&b <x>")"},
+      {R"("\u0022 \u005C \u000a \u0001")", R"("\" \\ \n \u0001")"},
+      {R"("\/ \n \" \\")", R"("/ \n \" \\")"},
+      {R"("\u00fc \u20ac \ud83d\uDE00")", R"("ü € 😀")"},
+      {R"("\ud83d \ude00 \ud83dx")", R"("\ud83d \ude00 \ud83dx")"},
+      {R"("\\u0026")", R"("\\u0026")"},
+      {R"("\u00")", R"("\u00")"},
+      {R"("\)", R"("\)"},
+  }));
+  std::string out;
+  AppendCompactJson(c.from, out);
+  CHECK(out == c.to);
+}
+
 }  // namespace
 }  // namespace clusterpulse::metricsource

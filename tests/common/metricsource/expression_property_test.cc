@@ -181,6 +181,40 @@ TEST_CASE("values of random expressions are what was said, finite, UTF-8 and alw
   CHECK(constant > 10'000);
 }
 
+TEST_CASE("coalesce is the first of its arguments that has a value") {
+  Generator generator(815);
+  TextArena arena;
+  EvaluationContext context(arena, base::SystemTime(std::chrono::seconds(1927944306)));
+  std::vector<Value> row;
+  std::vector<std::string> written;
+  const std::vector<std::string> names = Names();
+  int compiled = 0;
+  for (int i = 0; i < 5'000; ++i) {
+    const std::size_t count = 2 + generator.Below(5);
+    std::string call, chain;
+    for (std::size_t k = 0; k < count; ++k) {
+      const std::string argument = Fill(generator.Expression(static_cast<int>(generator.Below(3))), names);
+      call += (k == 0 ? "" : ", ") + argument;
+      chain += (k == 0 ? "(" : " ?? (") + argument + ")";
+    }
+    CAPTURE(call);
+    Diagnostics diagnostics;
+    const auto one = Expression::Compile("coalesce(" + call + ")", kColumns, "", diagnostics);
+    const auto other = Expression::Compile(chain, kColumns, "", diagnostics);
+    if (!one || !other) continue;
+    ++compiled;
+    for (int k = 0; k < 4; ++k) {
+      generator.MakeRow(row, written);
+      arena.Reset();
+      context.BeginRow();
+      const std::string shown = Show(one->Evaluate(row, context));
+      context.BeginRow();
+      REQUIRE(shown == Show(other->Evaluate(row, context)));
+    }
+  }
+  CHECK(compiled > 1'000);
+}
+
 TEST_CASE("random bytes and tokens compile or are refused with a reason") {
   static constexpr std::array<const char*, 34> kTokens = {
       "(", ")",  ",", "+",  "-", "*", "/",   "%",     "==",  "=", "!=", "!",  "<",   "<=",    ">",     ">=",   "&&",

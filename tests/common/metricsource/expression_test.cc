@@ -172,6 +172,11 @@ TEST_CASE("null passes through, except where it is asked for") {
                  {"(n ?? ni) ?? i + 1", "8"},
                  {"coalesce(n, ni, f)", "2.5"},
                  {"coalesce(ns, n)", "null"},
+                 {"coalesce(n, n + 1, i + 1)", "8"},
+                 {"coalesce(n + 1, n, i + 1)", "8"},
+                 {"coalesce(n, n, n + 1, i + 1)", "8"},
+                 {"coalesce(n, n + 1, n + 2, i + 1, i + 2)", "8"},
+                 {"coalesce(ns, lower(ns), upper(s))", "'PVC-DATA'"},
                  {"coalesce(s)", "'pvc-data'"}});
   CHECK(rig.context().type_errors() == 0);
 }

@@ -221,7 +221,7 @@ TEST_CASE("who a row is, where fields want the same members, or all") {
   CHECK(reader.meta().labels == R"({"a":"b", "c":"d"})");
   // Within JSON a text stays as it is written.
   CHECK(values == Texts{"'n1'", "'b'", R"('{"a":"b","c":"d"}')",
-                        R"('{"metadata":{"name":"n\u0031","namespace":"s","labels":{"a":"b","c":"d"}}}')", "3"});
+                        R"('{"metadata":{"name":"n1","namespace":"s","labels":{"a":"b","c":"d"}}}')", "3"});
 }
 
 TEST_CASE("fields share prefixes, types and elements in every order") {
@@ -257,7 +257,7 @@ TEST_CASE("fields share prefixes, types and elements in every order") {
   const auto one = reader.Read(R"({"a":["s\u0031"]})");
   CHECK(one[2] == "'s1'");
   CHECK(one[3] == "null");
-  CHECK(one[4] == R"('["s\u0031"]')");
+  CHECK(one[4] == R"('["s1"]')");
   // A scalar, then nothing, where lists were.
   CHECK(reader.Read(R"({"a":4,"c":4})") ==
         Texts{"null", "'4'", "null", "null", "null", "null", "null", "null", "null", "null", "null", "'4'", "null"});

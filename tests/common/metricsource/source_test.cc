@@ -57,6 +57,12 @@ std::vector<std::string> ProblemsWith(const std::function<void(json::Value&)>& c
   return Texts(diagnostics);
 }
 
+std::string Repeated(std::string_view text, int times) {
+  std::string out;
+  while (times-- > 0) out += text;
+  return out;
+}
+
 json::Value& Item(json::Value& spec, const char* list, std::size_t index) {
   return spec.Mutable(list).MutableArray().at(index);
 }
@@ -165,6 +171,15 @@ TEST_CASE("everything that is wrong with a source is said at once, with its plac
       {"numbers of text",
        [](auto& s) { Item(s, "aggregations", 0).Mutable("field") = "state"; },
        {"spec.aggregations[0].field: percentile needs numbers, and \"state\" has none"}},
+      {"words that are long are cut between characters",
+       [](auto& s) {
+         Item(s, "fields", 1).Mutable("type") = "x" + Repeated("ü", 30);
+         Item(s, "computed", 1).Mutable("type") = json::Value::Array{"x" + Repeated("ü", 30)};
+         s.Mutable("source").Mutable("labelSelector").Mutable("matchLabels").Mutable(Repeated("ü", 200)) = "a";
+       },
+       {"spec.source.labelSelector.matchLabels: \"" + Repeated("ü", 99) + "...",
+        "spec.computed[1].type: [\"x" + Repeated("ü", 18) + "... is no text",
+        "spec.fields[1].type: unknown type \"x" + Repeated("ü", 19) + "...\""}},
       {"an unknown field",
        [](auto& s) { Item(s, "aggregations", 1).Mutable("groupBy") = "stat"; },
        {"spec.aggregations[1].groupBy: unknown field \"stat\", did you mean \"state\"?"}},
@@ -199,6 +214,41 @@ TEST_CASE("everything that is wrong with a source is said at once, with its plac
       }
     }
   }
+}
+
+TEST_CASE("a field that is wrong hides nothing of the others") {
+  const std::vector<std::string> problems = ProblemsWith([](json::Value& spec) {
+    spec = Parsed(R"({"source":{"apiVersion":"v1","kind":"Pod"},"rbac":{"resourceTypeName":"x"},"fields":[
+      {"name":"a","path":".a[x]"},
+      {"name":"b","path":".b","type":"integer","default":"abc"},
+      {"name":"c","path":".l[*]","type":"integer"},
+      {"name":"d","path":".d","type":"nothing","default":"abc"},
+      {"name":"e","path":""},
+      {"name":"f","path":".metadata.annotations['kubectl.kubernetes.io/last-applied-configuration']"}]})");
+  });
+  CAPTURE(problems);
+  REQUIRE(problems.size() == 6);
+  const char* const places[] = {"spec.fields[0].path:",    "spec.fields[3].type:", "spec.fields[4].path:",
+                                "spec.fields[1].default:", "spec.fields[2].",      "spec.fields[5].path:"};
+  for (const char* place : places) {
+    CAPTURE(place);
+    CHECK(std::any_of(problems.begin(), problems.end(), [&](const auto& text) { return text.starts_with(place); }));
+  }
+}
+
+TEST_CASE("names that could be no series' label, and defaults without end, are refused") {
+  const std::string long_name(254, 'n');
+  const std::vector<std::string> problems = ProblemsWith([&](json::Value& spec) {
+    spec = Parsed(R"({"source":{"apiVersion":"v1","kind":"Pod"},"rbac":{"resourceTypeName":"x"},
+      "fields":[{"name":"a\tb","path":".a"},{"name":"c","path":".c"},{"name":"ok ü","path":".d"}],
+      "aggregations":[{"name":"all\u007f","function":"count"},{"name":"x","function":"count"}]})");
+    Item(spec, "fields", 1).Mutable("default") = std::string(4097, 'd');
+    Item(spec, "aggregations", 1).Mutable("name") = long_name;
+  });
+  CHECK(problems == std::vector<std::string>{"spec.fields[0].name: has a control character",
+                                             "spec.aggregations[0].name: has a control character",
+                                             "spec.aggregations[1].name: is longer than 253 bytes",
+                                             "spec.fields[1].default: is longer than 4096 bytes"});
 }
 
 TEST_CASE("settings that are absent or make no sense have their defaults") {
@@ -312,6 +362,7 @@ TEST_CASE("namespaces are taken by wildcard, exclusion first") {
   REQUIRE(source != nullptr);
   for (const std::string& ns : c.taken) CHECK(TakesNamespace(*source, ns));
   for (const std::string& ns : c.left) CHECK_FALSE(TakesNamespace(*source, ns));
+  CHECK(TakesNamespace(*source, ""));  // of a kind that has none
 }
 
 TEST_CASE("clusters are chosen by name and by label") {

@@ -177,5 +177,21 @@ TEST_CASE("a large source is small in memory") {
   CHECK(table.MemoryBytes() < std::size_t{14} << 20);
 }
 
+TEST_CASE("what the rows take written is known, however little they take here") {
+  Table table({{"text", Kind::kText}, {"a\"b", kNumbers}, {"is", Kind::kBool}});
+  std::size_t written = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string text = fmt::format("{}\n\"{}", std::string(2000, 'x'), i % 3);
+    const std::vector<Value> row = {i % 5 == 0 ? Value::Null() : Value::Text(text),
+                                    i % 2 == 0 ? Value::Int(i * -1'000'000'007LL) : Value::Double(i / 7.0),
+                                    Value::Bool(i % 3 == 0)};
+    table.Append({.ns = "team", .name = fmt::format("n{}", i), .labels = R"({"k":"v"})"}, row);
+    written += Record(table, static_cast<std::size_t>(i)).size();
+  }
+  CHECK(table.MemoryBytes() < std::size_t{1} << 20);
+  CHECK(static_cast<double>(table.WrittenBytes()) == Approx(static_cast<double>(written)).epsilon(0.03));
+  CHECK_FALSE(table.IsFull());
+}
+
 }  // namespace
 }  // namespace clusterpulse::metricsource

@@ -133,6 +133,14 @@ TEST_CASE("a result becomes the documents of the contract") {
   CHECK(run->definition_hash == "0f1e");
   CHECK(run->fields == std::vector<model::SourceField>{{"depth", 1, 1, 0}});
 
+  SECTION("one that never gave rows says so") {
+    REQUIRE(f.state.Drop("c1", "ns/q").ok());
+    model::SourceResult failed{.source = "ns/q", .definition_hash = "0f1e", .failure = "Forbidden", .message = "no"};
+    f.Put(failed, At("2031-02-03T04:06:06Z"));
+    CHECK(f.Text("cluster:c1:custom:ns/q:meta").find(R"("lastCollectionTime":"0001-01-01T00:00:00Z")") !=
+          std::string::npos);
+    CHECK(f.Run()->collected_at == base::SystemTime{});
+  }
   SECTION("a source without rows has an empty list, one without aggregations no document") {
     model::SourceResult empty{.source = "ns/q", .aggregations_json = "{}"};
     f.Put(empty, At("2031-02-03T04:06:06Z"));

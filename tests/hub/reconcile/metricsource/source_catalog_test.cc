@@ -96,12 +96,15 @@ TEST_CASE("a collector is given what fits into one message, and the rest is know
   Fixture f;
   // Of these, this many fit.
   constexpr std::size_t kBytes = 240000, kFit = SourceCatalog::kMostDefinitionBytes / kBytes;
-  const std::string padding(kBytes, 'x');
+  std::string fields = R"({"name":"phase","path":".status.phase"},{"name":"restarts","path":".status.restarts",)"
+                       R"("type":"integer"})";
+  for (std::size_t i = 0; i < kBytes / 4200; ++i) {
+    fields += fmt::format(R"(,{{"name":"pad{:02}","path":".pad","default":"{}"}})", i, std::string(4096, 'x'));
+  }
   std::vector<std::string> all;
   for (std::size_t i = 0; i <= kFit; ++i) {
     const std::string name = fmt::format("s{:02}", i);
-    REQUIRE(f.Put(PodSource(name, R"({"fields":[{"name":"phase","path":".status.phase","default":")" + padding +
-                                      R"("},{"name":"restarts","path":".status.restarts","type":"integer"}]})")));
+    REQUIRE(f.Put(PodSource(name, R"({"fields":[)" + fields + "]}")));
     all.push_back("hub/" + name);
   }
   f.Put(PodSource("t", R"({"clusters":{"names":["edge"]}})"));

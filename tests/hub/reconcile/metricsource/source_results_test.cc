@@ -105,6 +105,7 @@ TEST_CASE("what is no JSON never reaches a document") {
       CHECK(f.results.Complete(batch) == 0);
       CHECK(batch.sources[0].failure == "InvalidAnswer");
       CHECK_FALSE(batch.sources[0].message.empty());
+      CHECK_FALSE(batch.sources[0].definition_hash.empty());  // else it would take what is stored with it
       CHECK(batch.sources[0].rows.empty());
       CHECK(batch.sources[0].aggregations_json.empty());
     }

@@ -97,12 +97,17 @@ TEST_CASE("the status says how the last runs went") {
        "Collected 7 resources from 0 clusters of 1: 1 failed, 0 lag",
        R"({"current":0,"failed":1,"lagging":0,"problems":[{"name":"a","state":"TimedOut"}],"selected":1})"},
       {"a namespace failed",
-       {Ran("a", entry, [](auto& r) { r.errors = 2; })},
+       {Ran("a", entry,
+            [](auto& r) {
+              r.errors = 2;
+              r.message = "namespace x: no";
+            })},
        "Collected with 2 errors",
        "True",
        "CollectionSuccessful",
        "Collected 7 resources from 1 clusters",
-       R"({"current":1,"failed":0,"lagging":0,"selected":1})"},
+       R"({"current":1,"failed":0,"lagging":0,"problems":[{"message":"namespace x: no","name":"a",)"
+       R"("state":"partial"}],"selected":1})"},
       {"an older version",
        {Ran("a", entry, [](auto& r) { r.definition_hash = "old"; })},
        "waiting for the first run",
