@@ -60,6 +60,24 @@ spec:
                      namespaces, more);
 }
 
+// Rows of 160 KB each, which no hub takes of all objects at once.
+std::string WideSource() {
+  std::string fields;
+  for (int i = 0; i < 40; ++i) {
+    fields += fmt::format("    - {{name: pad{}, path: .no, default: {}}}\n", i, std::string(4000, 'x'));
+  }
+  return fmt::format(R"(
+apiVersion: clusterpulse.io/v1alpha1
+kind: MetricSource
+metadata: {{name: wide}}
+spec:
+  source: {{apiVersion: v1, kind: ConfigMap, labelSelector: {{matchLabels: {{ms: "yes"}}}}}}
+  fields:
+{}  rbac: {{resourceTypeName: wide}}
+)",
+                     fields);
+}
+
 // ConfigMaps 0..kObjects of two namespaces, made by several at once.
 void CreateMaps(KubeTestEnv::Server& cluster) {
   const auto config = kube::LoadConnectionConfig({.kubeconfig = cluster.kubeconfig()});
@@ -136,6 +154,16 @@ TEST_CASE("pulled and pushed, the same cluster gives the same rows, and what is 
   CHECK(object["status"]["resourcesCollected"].IntOr() == 2 * kObjects);
   CHECK(object["status"]["phase"].StringOr() == "Active");
   CHECK(object["status"]["fieldValidation"].items().size() == 2);
+
+  // What is too large for a batch is cut, and the same on both; it costs nothing else.
+  const std::string wide = hub.ns() + "/wide";
+  REQUIRE(hub.Apply(WideSource()).exit_code == 0);
+  const auto cut = [&](const std::string& cluster) { return Document(*redis, cluster, wide, "resources"); };
+  CHECK(Eventually(seconds(30), [&] { return !cut("harbour").IsNull() && !cut("quay").IsNull(); }));
+  CHECK(cut("quay")["truncated"].BoolOr());
+  CHECK(cut("quay")["resources"].items().size() > 150);
+  CHECK(cut("quay")["resources"].Dump() == cut("harbour")["resources"].Dump());
+  hub.Kubectl({"delete", "metricsource", "wide"});
 
   // A change is in force on both within seconds.
   REQUIRE(hub.Apply(MapSource("[ms-b]", "  clusters: {labelSelector: {matchLabels: {ring: canary}}}\n")).exit_code ==
