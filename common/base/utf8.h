@@ -58,4 +58,18 @@ inline bool IsUtf8(std::string_view text) {
   return true;
 }
 
+// The longest prefix of at most `most` bytes that does not end inside a sequence.
+inline std::string CutUtf8(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
+  return std::string(text.substr(0, most));
+}
+
+// For messages: of more than `most` bytes the beginning, and "...".
+inline std::string Shortened(std::string_view text, std::size_t most) {
+  std::string out = CutUtf8(text, most);
+  if (out.size() < text.size()) out += "...";
+  return out;
+}
+
 }  // namespace clusterpulse::base

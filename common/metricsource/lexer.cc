@@ -240,11 +240,7 @@ class Lexer {
 
 }  // namespace
 
-std::string Shortened(std::string_view text, std::size_t most) {
-  if (text.size() <= most) return std::string(text);
-  while (most > 0 && (text[most] & 0xC0) == 0x80) --most;
-  return fmt::format("{}...", text.substr(0, most));
-}
+std::string Shortened(std::string_view text) { return base::Shortened(text, 40); }
 
 std::string Quoted(std::string_view word) { return fmt::format("\"{}\"", Shortened(word)); }
 

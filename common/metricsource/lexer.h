@@ -47,8 +47,8 @@ class Problems {
   bool has_errors_ = false;
 };
 
-// What an author wrote, for a message: of more than `most` bytes the beginning. Quoted: in quotation marks.
-std::string Shortened(std::string_view text, std::size_t most = 40);
+// What an author wrote, for a message: shortened. Quoted: in quotation marks.
+std::string Shortened(std::string_view text);
 std::string Quoted(std::string_view word);
 
 // What an expression is made of. Keywords are recognised in any case.

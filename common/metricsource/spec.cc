@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "common/base/utf8.h"
 #include "common/base/wildcard.h"
 #include "common/metricsource/lexer.h"
 
@@ -110,7 +111,8 @@ kube::LabelSelector ReadSelector(const json::Value& value, const std::string& pa
   kube::LabelSelector selector = kube::LabelSelector::Read(value, problems);
   constexpr std::size_t kMost = 200;
   for (const auto& problem : problems) {
-    diagnostics.Error(fmt::format("{}.{}", path, Shortened(problem.path, kMost)), Shortened(problem.message, kMost));
+    diagnostics.Error(fmt::format("{}.{}", path, base::Shortened(problem.path, kMost)),
+                      base::Shortened(problem.message, kMost));
   }
   return selector;
 }

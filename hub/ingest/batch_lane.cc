@@ -5,7 +5,7 @@
 
 #include "common/base/failpoint.h"
 #include "common/base/status.h"
-#include "hub/runtime/utf8.h"
+#include "common/base/utf8.h"
 
 namespace clusterpulse::ingest {
 namespace {
@@ -70,7 +70,7 @@ bool BatchLane::IsForeign(const std::string& cluster) {
   if (cluster == options_.cluster) return false;
   services_.metrics.rejected.Add({"foreign"});
   services_.log.Write(log::Level::kWarn, "a collector sent another cluster's batch",
-                      {{"cluster", options_.cluster}, {"claimed", runtime::CutUtf8(cluster, kLongestName)}});
+                      {{"cluster", options_.cluster}, {"claimed", base::CutUtf8(cluster, kLongestName)}});
   return true;
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "hub/runtime/utf8.h"
+#include "common/base/utf8.h"
 
 namespace clusterpulse::ingest {
 namespace {
@@ -22,7 +22,7 @@ void PresenceKeeper::OnHeartbeat(const model::Heartbeat& heartbeat) {
   presence_.buffered_batches = heartbeat.buffered_batches;
   presence_.buffered_bytes = heartbeat.buffered_bytes;
   presence_.oldest_buffered = heartbeat.oldest_buffered;
-  Change(presence_.degraded, runtime::CutUtf8(heartbeat.degraded, kLongestText));
+  Change(presence_.degraded, base::CutUtf8(heartbeat.degraded, kLongestText));
   SetInterval(heartbeat.interval);
 }
 
@@ -31,7 +31,7 @@ void PresenceKeeper::OnConfigReport(const model::ConfigReport& report) {
   std::vector<std::string> problems;
   for (const std::string& problem : report.problems) {
     if (problems.size() == kMostProblems) break;
-    problems.push_back(runtime::CutUtf8(problem, kLongestText));
+    problems.push_back(base::CutUtf8(problem, kLongestText));
   }
   Change(presence_.config_problems, std::move(problems));
 }
@@ -44,7 +44,7 @@ void PresenceKeeper::SetLimited(std::string_view what) { Change(presence_.limite
 
 void PresenceKeeper::End(std::string_view reason, base::SystemTime at) {
   presence_.ended_at = at;
-  presence_.end_reason = runtime::CutUtf8(reason, kLongestText);
+  presence_.end_reason = base::CutUtf8(reason, kLongestText);
   ended_ = changed_ = true;
 }
 

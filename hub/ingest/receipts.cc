@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/utf8.h"
 #include "common/wire/messages.h"
 #include "hub/ingest/parts.h"
-#include "hub/runtime/utf8.h"
 
 namespace clusterpulse::ingest {
 namespace {
@@ -119,7 +119,7 @@ void Receipts::AddDurable(model::SeqRange seqs, std::optional<base::SystemTime> 
 }
 
 void Receipts::Rejected(const BatchRef& batch, std::string_view reason) {
-  std::string text = runtime::CutUtf8(reason, kLongestReason);
+  std::string text = base::CutUtf8(reason, kLongestReason);
   if (!delivery_) {
     acks_.push_back({.batch_id = batch.id, .success = false, .error = std::move(text)});
     return;
@@ -161,7 +161,7 @@ std::vector<SampleWaits::News> Receipts::Step(base::SteadyTime now, const model:
         break;
       case SampleWaits::Fate::kRefused:
         for (std::uint64_t seq = news.seqs.first; seq <= news.seqs.last; ++seq) {
-          rejected_.push_back({seq, runtime::CutUtf8(news.why, kLongestReason)});
+          rejected_.push_back({seq, base::CutUtf8(news.why, kLongestReason)});
         }
         given_up.push_back(std::move(news));
         break;

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "common/base/time_format.h"
+#include "common/base/utf8.h"
 #include "common/json/writer.h"
-#include "hub/runtime/utf8.h"
 
 namespace clusterpulse::runtime {
 namespace {
@@ -51,7 +51,7 @@ AggregatingEventRecorder::~AggregatingEventRecorder() { Stop(std::chrono::millis
 
 void AggregatingEventRecorder::Record(const ObjectRef& about, EventType type, std::string_view reason,
                                       std::string_view message) {
-  Occurrence occurrence{about, type, std::string(reason), CutUtf8(message, kMaxMessageBytes), clock_.Now()};
+  Occurrence occurrence{about, type, std::string(reason), base::CutUtf8(message, kMaxMessageBytes), clock_.Now()};
   base::MutexLock lock(mu_);
   if (stopping_ || queue_.size() >= options_.queue) {
     dropped_.Add();

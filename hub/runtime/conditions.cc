@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "common/base/time_format.h"
-#include "hub/runtime/utf8.h"
+#include "common/base/utf8.h"
 
 namespace clusterpulse::runtime {
 namespace {
@@ -14,7 +14,7 @@ constexpr std::size_t kMaxMessageBytes = 32768;  // maxLength of metav1.Conditio
 }  // namespace
 
 void SetCondition(std::vector<Condition>& conditions, Condition next, base::SystemTime now) {
-  next.message = CutUtf8(next.message, kMaxMessageBytes);
+  next.message = base::CutUtf8(next.message, kMaxMessageBytes);
   const auto it = std::find_if(conditions.begin(), conditions.end(),
                                [&](const Condition& condition) { return condition.type == next.type; });
   const bool known = it != conditions.end();

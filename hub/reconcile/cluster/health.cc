@@ -6,8 +6,8 @@
 #include <fmt/format.h>
 
 #include "common/base/status.h"
+#include "common/base/utf8.h"
 #include "common/kube/api_error.h"
-#include "hub/runtime/utf8.h"
 
 namespace clusterpulse::reconcile {
 namespace {
@@ -128,7 +128,7 @@ void JudgeState(const Evidence& evidence, Verdict& verdict) {
 std::string Cut(std::string text, std::size_t limit) {
   constexpr std::string_view kMark = "...";
   if (text.size() <= limit) return text;
-  return runtime::CutUtf8(text, limit > kMark.size() ? limit - kMark.size() : 0).append(kMark);
+  return base::CutUtf8(text, limit > kMark.size() ? limit - kMark.size() : 0).append(kMark);
 }
 
 bool IsStale(std::optional<std::chrono::nanoseconds> age, std::chrono::seconds interval) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "common/base/time_format.h"
+#include "common/base/utf8.h"
 
 namespace clusterpulse::reconcile {
 namespace {
@@ -18,13 +19,6 @@ constexpr std::size_t kShownProblems = 20;
 constexpr std::size_t kLongestMessage = 1024;
 // Of the objects; less is usual where a field is optional.
 constexpr double kMostlyEmpty = 0.5;
-
-std::string Cut(std::string text, std::size_t size) {
-  if (text.size() <= size) return text;
-  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
-  text.resize(size);
-  return text + "...";
-}
 
 // Why a cluster does not have what the source asks for now; nullopt: it has.
 struct Problem {
@@ -157,7 +151,7 @@ SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster
       Value shown;
       shown.Mutable("name") = cluster.name;
       shown.Mutable("state") = problem->state;
-      if (!problem->message.empty()) shown.Mutable("message") = Cut(problem->message, kLongestMessage);
+      if (!problem->message.empty()) shown.Mutable("message") = base::Shortened(problem->message, kLongestMessage);
       problems.push_back(std::move(shown));
     }
     status.Mutable("fieldValidation") = FieldValidation(clusters, *entry.source);
@@ -194,7 +188,7 @@ SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster
     }
   }
   status.Mutable("phase") = phase;
-  status.Mutable("message") = Cut(message, 4 * kLongestMessage);
+  status.Mutable("message") = base::Shortened(message, 4 * kLongestMessage);
   status.Mutable("errorsLastRun") = report.errors;
   status.Mutable("resourcesCollected") = report.resources;
   status.Mutable("clustersCollected") = report.clusters;
@@ -209,7 +203,7 @@ SourceReport ReportOn(const CatalogEntry& entry, const std::vector<SourceCluster
   counts.Mutable("lagging") = lagging;
   counts.Mutable("failed") = failed;
   if (!problems.empty()) counts.Mutable("problems") = std::move(problems);
-  ready.message = Cut(ready.message, 4 * kLongestMessage);
+  ready.message = base::Shortened(ready.message, 4 * kLongestMessage);
   runtime::SetCondition(before, std::move(ready), now);
   report.conditions = std::move(before);
   return report;

@@ -35,5 +35,30 @@ TEST_CASE("what is UTF-8") {
   }
 }
 
+TEST_CASE("text is cut between characters") {
+  struct Case {
+    std::string text;
+    std::size_t most;
+    std::string cut, shortened;
+  };
+  const Case c = GENERATE(values<Case>({{"abc", 3, "abc", "abc"},
+                                        {"abcd", 3, "abc", "abc..."},
+                                        {"aü", 2, "a", "a..."},
+                                        {"aü", 3, "aü", "aü"},
+                                        {"😀x", 3, "", "..."},
+                                        {"", 0, "", ""}}));
+  CHECK(CutUtf8(c.text, c.most) == c.cut);
+  CHECK(Shortened(c.text, c.most) == c.shortened);
+}
+
+TEST_CASE("code points become sequences") {
+  for (const std::string text : {"a", "ü", "€", "😀"}) {
+    const std::uint32_t point = text == "a" ? 0x61 : text == "ü" ? 0xFC : text == "€" ? 0x20AC : 0x1F600;
+    std::string out;
+    AppendUtf8(out, point);
+    CHECK(out == text);
+  }
+}
+
 }  // namespace
 }  // namespace clusterpulse::base
