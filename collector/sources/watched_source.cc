@@ -18,7 +18,9 @@ using metricsource::FieldCounts;
 using metricsource::Kind;
 using metricsource::Value;
 
-constexpr int kMostFailures = 3;  // in a row
+// In a row: some ten minutes of a line that carries lists and no watches. While the server is away, watching costs no
+// more than listing. One that refuses watches is listed anew each time.
+constexpr int kMostFailures = 20;
 constexpr std::uint64_t kMostRelists = 3;
 constexpr std::size_t kEntryBytes = 96;  // of an object, beside its key and record
 
@@ -127,6 +129,11 @@ kube::Reflector::Options ReflectorOptions(const metricsource::Source& source, co
 }  // namespace
 
 bool WatchedSource::CanWatch(const metricsource::Source& source, const kube::ResourceType& resource) {
+  const auto reads_type = [](const metricsource::ProjectedField& field) {
+    const std::vector<metricsource::Path::Segment>& path = field.path.segments();
+    return path.empty() || path[0].key == "kind" || path[0].key == "apiVersion";
+  };
+  if (std::ranges::any_of(source.projection->fields(), reads_type)) return false;
   if (!resource.namespaced || source.is_cluster_scoped || !source.spec.target.namespaces) return true;
   const std::vector<std::string>& include = source.spec.target.namespaces->include;
   return include.empty() || std::any_of(include.begin(), include.end(), base::HasWildcard);
@@ -165,6 +172,7 @@ absl::Status WatchedSource::Project(json::Cursor object, kube::ObjectMeta& meta,
 }
 
 std::optional<metricsource::Collection> WatchedSource::Read() {
+  const std::uint64_t relists = cache_.stats().relists;
   const auto silence = cache_.SinceKnownGood();
   if (!cache_.HasSynced() || !silence || *silence > options_.believed_for || !cache_.LastError().ok() ||
       cache_.stats().bad_objects > 0) {
@@ -189,13 +197,15 @@ std::optional<metricsource::Collection> WatchedSource::Read() {
     object.key.append(name);
     object.record = record;
   });
+  // While all is listed anew, some is new and some is old; the check above may have been just before.
+  if (cache_.stats().relists != relists) return std::nullopt;
   std::sort(objects.begin(), objects.end(), [](const Object& a, const Object& b) { return a.key < b.key; });
 
   metricsource::RowReader reader(*source_, out.started);
   const std::span<Value> fields = reader.fields();
   out.fields.resize(fields.size());
   for (const Object& object : objects) {
-    if (static_cast<std::int64_t>(out.rows.size()) >= source_->collection.max_resources) {
+    if (static_cast<std::int64_t>(out.rows.size()) >= source_->collection.max_resources || out.rows.IsFull()) {
       out.truncated = true;
       break;
     }

@@ -37,8 +37,9 @@ class WatchedSource {
     base::Random* random = &base::SystemRandom();
   };
 
-  // Whether its rows are those of one list: namespaces that are named exactly are listed one by one, which may be all
-  // that is allowed. `resource`: as the server has it.
+  // Whether its rows are those of one list, as a watch knows them. Namespaces that are named exactly are listed one by
+  // one, which may be all that is allowed. And an object's own kind and apiVersion, which a watch tells with every
+  // object, are not in lists of the server's own kinds. `resource`: as the server has it.
   static bool CanWatch(const metricsource::Source& source, const kube::ResourceType& resource);
 
   // REQUIRES: CanWatch.
@@ -56,7 +57,8 @@ class WatchedSource {
     std::size_t objects = 0, bytes = 0;
   };
   Size size() const;
-  // The server does not let us watch, or again and again not on from where we were: listing is cheaper.
+  // The server does not let us watch, or again and again not on from where we were, or watches have failed for long:
+  // listing is cheaper. A server that was away for some minutes does not make it so.
   bool IsUseless() const;
 
  private:

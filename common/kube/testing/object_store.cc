@@ -17,6 +17,18 @@ namespace clusterpulse::kube {
 using base::MutexLock;
 using json::Value;
 
+// The order of a real server's lists: that of its keys in etcd, "namespace/name". A namespace comes behind those that
+// go on with '-' after its name, and before all others that begin with it.
+struct StoreOrder {
+  bool operator()(const ObjectKey& a, const ObjectKey& b) const {
+    const auto [at_a, at_b] = std::mismatch(a.ns.begin(), a.ns.end(), b.ns.begin(), b.ns.end());
+    if (at_a == a.ns.end() && at_b == b.ns.end()) return a.name < b.name;
+    const unsigned char next_a = at_a == a.ns.end() ? '/' : *at_a, next_b = at_b == b.ns.end() ? '/' : *at_b;
+    return next_a < next_b;
+  }
+};
+using StoreObjects = std::map<ObjectKey, ObjectPtr, StoreOrder>;
+
 // The objects of one type. Guarded by the store's lock.
 struct StoreTable {
   struct Change {
@@ -27,7 +39,7 @@ struct StoreTable {
   };
 
   ServedTypePtr type;
-  std::map<ObjectKey, ObjectPtr> objects;
+  StoreObjects objects;
   std::deque<Change> history;
   std::int64_t dropped = 0;    // version of the newest change that left the history
   std::int64_t compacted = 0;  // nobody may start from a version below this one
@@ -325,7 +337,7 @@ absl::StatusOr<StoreList> ObjectStore::List(const ResourceType& type, const Stor
     from = *token;
   }
   // The objects as they were at from.version: where something changed since, what was there before the first change.
-  std::map<ObjectKey, ObjectPtr> then;
+  StoreObjects then;
   const auto first_change =
       std::upper_bound(table->history.begin(), table->history.end(), from.version,
                        [](std::int64_t version, const StoreTable::Change& change) { return version < change.version; });
@@ -339,7 +351,7 @@ absl::StatusOr<StoreList> ObjectStore::List(const ResourceType& type, const Stor
   auto then_it = then.upper_bound(from.last);
   while (now_it != table->objects.end() || then_it != then.end()) {
     ObjectPtr object;
-    if (then_it == then.end() || (now_it != table->objects.end() && now_it->first < then_it->first)) {
+    if (then_it == then.end() || (now_it != table->objects.end() && StoreOrder()(now_it->first, then_it->first))) {
       object = now_it++->second;
     } else {
       if (now_it != table->objects.end() && now_it->first == then_it->first) ++now_it;

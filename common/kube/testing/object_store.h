@@ -101,8 +101,8 @@ class StoreWatch {
 };
 
 // The objects of one simulated API server, in memory: versions, optimistic locks, generations, finalizers, selectors,
-// pages pinned to a version, a bounded history for watches, and CustomResourceDefinitions that add types. FakeKubeApi
-// calls it directly, kubesim serves it over HTTP. Thread-safe.
+// pages pinned to a version and in the order of "namespace/name", a bounded history for watches, and
+// CustomResourceDefinitions that add types. FakeKubeApi calls it directly, kubesim serves it over HTTP. Thread-safe.
 //
 // Errors are those of a real server (ApiError inside the status: NotFound, AlreadyExists, Conflict, Invalid,
 // BadRequest, Forbidden, Expired).

@@ -1,5 +1,6 @@
 #include "collector/sources/watched_source.h"
 
+#include <atomic>
 #include <functional>
 
 #include <catch2/catch.hpp>
@@ -7,6 +8,7 @@
 #include "common/base/testing/manual_clock.h"
 #include "common/kube/testing/fake_kube_api.h"
 #include "tests/collector/sources/definitions.h"
+#include "tests/collector/sources/forwarding_kube_api.h"
 #include "tests/support/process.h"
 
 namespace clusterpulse::sources {
@@ -24,9 +26,10 @@ struct Fixture {
   std::shared_ptr<const metricsource::Source> source;
   std::unique_ptr<WatchedSource> watched;
 
-  void Start(const Definition& definition = {}) {
+  void Start(const Definition& definition = {}) { Start(definition.Text()); }
+  void Start(const std::string& definition) {
     metricsource::Diagnostics diagnostics;
-    source = metricsource::CompileDefinition(definition.Text(), diagnostics);
+    source = metricsource::CompileDefinition(definition, diagnostics);
     REQUIRE(source != nullptr);
     watched = std::make_unique<WatchedSource>(
         source, kConfigMaps, api,
@@ -41,8 +44,6 @@ struct Fixture {
   model::SourceResult Result(const metricsource::Collection& collection) const {
     model::SourceResult result = metricsource::ToResult(*source, collection);
     result.duration = {};
-    // Of a list that was cut, whether they tell of the object by which that shows is not the watch's business.
-    if (result.truncated) result.fields.clear();
     return result;
   }
   static bool Eventually(const std::function<bool()>& condition) { return testing::Eventually(15s, condition); }
@@ -53,7 +54,8 @@ void Change(kube::ObjectStore& store, base::Random& random) {
   const auto pick = [&](std::initializer_list<const char*> words) {
     return std::string(*(words.begin() + random.Next() % words.size()));
   };
-  const std::string ns = pick({"a", "b", "team"}), name = fmt::format("map-{}", random.Next() % 15);
+  const std::string ns = pick({"a", "a-b", "b", "team", "team-0"}),
+                    name = fmt::format("map{}{}", pick({"-", ".", "0"}), random.Next() % 10);
   if (random.Next() % 4 == 0) {
     (void)store.Delete(kConfigMaps, {ns, name});  // it may not be there
     return;
@@ -101,6 +103,93 @@ TEST_CASE("what a watch knows is what listing gives, through any changes") {
   }
 }
 
+TEST_CASE("rows that are more than a batch has room for are cut as a list cuts them") {
+  Fixture f;
+  for (int i = 0; i < 30; ++i) {
+    json::Value map;
+    map.Mutable("metadata").Mutable("name") = fmt::format("map-{}", i);
+    map.Mutable("metadata").Mutable("namespace") = "a";
+    map.Mutable("data").Mutable("size") = std::string(450000, 'x');
+    REQUIRE(f.api.store().Put(kConfigMaps, std::move(map)).ok());
+  }
+  auto definition = json::Value::Parse(Definition{}.Text());
+  REQUIRE(definition.ok());
+  definition->Erase("aggregations");
+  definition->Mutable("fields").MutableArray()[0].Mutable("type") = "string";
+  json::Value& computed = definition->Mutable("computed").MutableArray()[0];
+  computed.Mutable("expression") = "concat(size, size)";
+  computed.Mutable("type") = "string";
+  f.Start(definition->Dump());
+  const model::SourceResult truth = f.List();
+  CHECK(truth.truncated);
+  CHECK(truth.rows.size() < 30);
+  const bool is_same = f.Eventually([&] { return f.Watch() == truth; });
+  CHECK(is_same);
+}
+
+// A list's second page is not to be had while `is_torn`.
+class TornLists final : public ForwardingKubeApi {
+ public:
+  using ForwardingKubeApi::ForwardingKubeApi;
+  absl::StatusOr<kube::ListPage> List(const kube::ListQuery& query, kube::ItemVisitor visit,
+                                      const kube::CallOptions& options) override {
+    if (!is_torn || query.continue_token.empty()) return ForwardingKubeApi::List(query, visit, options);
+    ++torn;
+    return absl::UnavailableError("connection lost");
+  }
+  std::atomic<bool> is_torn = false;
+  std::atomic<int> torn = 0;
+};
+
+// Does something else at the second look at it.
+class InterruptingClock final : public base::Clock {
+ public:
+  base::SystemTime Now() const override { return clock_.Now(); }
+  base::SteadyTime Steady() const override {
+    if (left > 0 && std::this_thread::get_id() == thread_ && --left == 0) interruption();
+    return clock_.Steady();
+  }
+  mutable int left = 0;  // looks of the thread that made this
+  std::function<void()> interruption;
+
+ private:
+  const std::thread::id thread_ = std::this_thread::get_id();
+  base::ManualClock clock_;
+};
+
+TEST_CASE("what is being listed anew is not told, also when that began after the last look at it") {
+  FakeKubeApi api;
+  TornLists lists(api);
+  InterruptingClock clock;
+  base::SeededRandom random(1);
+  metricsource::Diagnostics diagnostics;
+  const auto source = metricsource::CompileDefinition(Definition{}.Text(), diagnostics);
+  REQUIRE(source != nullptr);
+  for (int i = 10; i < 40; ++i) PutMap(api.store(), "a", fmt::format("map-{}", i), 1);
+  WatchedSource watched(source, kConfigMaps, lists,
+                        {.backoff = {.initial = 1ms, .max = 2ms}, .clock = &clock, .random = &random});
+  watched.Start();
+  REQUIRE(testing::Eventually(15s, [&] { return watched.Read().has_value(); }));
+  REQUIRE(api.WaitForWatches("configmaps", 1));
+
+  bool is_torn = false;
+  clock.interruption = [&] {
+    for (int i = 39; i >= 10; --i) PutMap(api.store(), "b", fmt::format("map-{}", i), 2);
+    lists.is_torn = true;
+    api.EndWatches(absl::OutOfRangeError("too old resource version"));
+    is_torn = testing::Eventually(15s, [&] { return lists.torn > 0; });
+  };
+  clock.left = 2;
+  const auto rows = watched.Read();
+  CHECK(is_torn);
+  CHECK_FALSE(rows.has_value());
+  lists.is_torn = false;
+  CHECK(testing::Eventually(15s, [&] {
+    const auto all = watched.Read();
+    return all && all->rows.size() == 60;
+  }));
+}
+
 TEST_CASE("a watch that shows no life is not believed") {
   Fixture f;
   PutMap(f.api.store(), "a", "one", 1);
@@ -127,6 +216,33 @@ TEST_CASE("nothing is told before the first list, nor by a watch that is refused
   CHECK(f.Eventually([&] { return f.watched->IsUseless(); }));
 }
 
+TEST_CASE("a server that is away for a while does not make a watch useless") {
+  Fixture f;
+  PutMap(f.api.store(), "a", "one", 1);
+  f.Start();
+  REQUIRE(f.Eventually([&] { return f.Watch().has_value(); }));
+  REQUIRE(f.api.WaitForWatches("configmaps", 1));
+  const absl::Status away = absl::UnavailableError("connection refused");
+  f.api.FailNext(Verb::kWatch, "configmaps", away, FakeKubeApi::kForever);
+  f.api.EndWatches(away);
+  REQUIRE(f.api.WaitForCalls(Verb::kWatch, "configmaps", 7));
+  CHECK_FALSE(f.Watch().has_value());
+  CHECK_FALSE(f.watched->IsUseless());
+  PutMap(f.api.store(), "a", "two", 1);
+  f.api.ClearFaults();
+  const model::SourceResult truth = f.List();
+  CHECK(f.Eventually([&] { return f.Watch() == truth; }));
+  CHECK(f.api.Count(Verb::kList, "configmaps") == 2);  // this one, and that which the watch began with
+}
+
+TEST_CASE("a watch that fails for ever is useless") {
+  Fixture f;
+  f.api.FailNext(Verb::kWatch, "configmaps", absl::UnavailableError("no stream"), FakeKubeApi::kForever);
+  f.Start();
+  CHECK(f.Eventually([&] { return f.watched->IsUseless(); }));
+  CHECK_FALSE(f.Watch().has_value());
+}
+
 TEST_CASE("its size is that of all objects, also of those that are in no row") {
   Fixture f;
   PutMap(f.api.store(), "a", "one", 1);
@@ -136,6 +252,17 @@ TEST_CASE("its size is that of all objects, also of those that are in no row") {
   CHECK(f.watched->size().objects == 2);
   CHECK(f.watched->size().bytes > 200);
   CHECK(f.Watch()->rows.size() == 1);
+}
+
+TEST_CASE("what lists leave out cannot be watched") {
+  for (const char* path : {".kind", "apiVersion", ".", "..", "['kind']"}) {
+    CAPTURE(path);
+    metricsource::Diagnostics diagnostics;
+    // "size" is a quantity, which no such field is; that does not matter here.
+    const auto source = metricsource::CompileDefinition(Definition{.path = path}.Text(), diagnostics);
+    REQUIRE(source != nullptr);
+    CHECK_FALSE(WatchedSource::CanWatch(*source, kConfigMaps));
+  }
 }
 
 TEST_CASE("only what is one list can be watched") {

@@ -270,6 +270,28 @@ TEST_CASE_METHOD(Fixture, "the pages of a list show one version however the obje
   CHECK(Refusal(store.List(kSecrets, {}, 2, "nonsense")).code == 400);
 }
 
+TEST_CASE_METHOD(Fixture, "lists are in the order of etcd's keys, whole, in pages and of one namespace") {
+  const std::vector<std::string> keys = {"w-b/a", "w-b/z", "w/a", "w/a-b", "w/a.b",
+                                         "w/a0",  "w/ab",  "w/b", "w0/a",  "wa/a"};
+  for (auto key = keys.rbegin(); key != keys.rend(); ++key) {
+    const auto slash = key->find('/');
+    Ok(store.Put(kSecrets, Named(key->substr(slash + 1), key->substr(0, slash))));
+  }
+  CHECK(Names(Ok(store.List(kSecrets, {}))) == keys);
+  CHECK(Names(Ok(store.List(kSecrets, {.ns = "w"}))) == std::vector(keys.begin() + 2, keys.begin() + 8));
+  CHECK(Names(Ok(store.List(kSecrets, {.ns = "w-b"}))) == std::vector(keys.begin(), keys.begin() + 2));
+
+  StoreList page = Ok(store.List(kSecrets, {}, 1));
+  std::vector<std::string> names = Names(page);
+  for (const char* ns : {"w", "w-b", "w0"}) Ok(store.Delete(kSecrets, {ns, "a"}));
+  Ok(store.Put(kSecrets, Named("new", "wb")));
+  while (!page.continue_token.empty()) {
+    page = Ok(store.List(kSecrets, {}, 1, page.continue_token));
+    for (std::string& name : Names(page)) names.push_back(std::move(name));
+  }
+  CHECK(names == keys);
+}
+
 std::string Show(const std::vector<StoreEvent>& events) {
   std::string text;
   for (const auto& [type, object] : events) {
