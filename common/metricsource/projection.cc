@@ -130,6 +130,8 @@ std::optional<Projection> Projection::Compile(std::vector<ProjectedField> fields
       }
     }
     made.defaults_.push_back(value.value_or(Value::Null()));
+    const bool is_implied = !field.implied.empty() && field.type == FieldType::kString;
+    made.implied_.push_back(is_implied ? Value::Text(field.implied) : Value::Null());
     made.AddField(i);
   }
   if (!is_ok) return std::nullopt;
@@ -451,6 +453,9 @@ void Projector::FinishRow() {
           Set(i, Outcome::kMatched, Value::Text({text, list.text.size() + 2}));
         }
       }
+    }
+    if (outcomes_[i] == Outcome::kMissing && !projection_.implied_[i].IsNull()) {
+      Set(i, Outcome::kMatched, projection_.implied_[i]);
     }
     ++CountOf(i);
     if (outcomes_[i] != Outcome::kMatched) values_[i] = projection_.defaults_[i];

@@ -25,6 +25,7 @@ struct ProjectedField {
   Path path;
   FieldType type = FieldType::kString;
   std::optional<std::string> default_text;
+  std::string implied = {};  // what an object that lacks the member has; empty: nothing
 };
 
 // Who a row is. Borrowed like the values of the row.
@@ -90,8 +91,8 @@ class Projection {
   void Finish();
 
   std::vector<ProjectedField> fields_;
-  std::vector<Value> defaults_;  // null: none
-  std::vector<Node> nodes_;      // [0] is the object
+  std::vector<Value> defaults_, implied_;  // null: none
+  std::vector<Node> nodes_;                // [0] is the object
   std::uint32_t marks_ = 0;
   bool is_secret_ = false;
 };

@@ -155,6 +155,13 @@ class Compiler {
     }
   }
 
+  // Lists of the server's own kinds leave these out of their items; clients know them from the list.
+  std::string ImpliedBy(const Path& path) const {
+    if (path.segments().size() != 1) return {};
+    const std::string& key = path.segments().front().key;
+    return key == "kind" ? spec_.target.kind : key == "apiVersion" ? spec_.target.api_version : "";
+  }
+
   static Path Placeholder() {
     Diagnostics none;
     return *Path::Compile(".metadata.name", "", none);
@@ -184,7 +191,8 @@ class Compiler {
       // the others are.
       source_.columns.push_back({field.name, type ? KindsOf(used) : kAnyKind, used == FieldType::kTimestamp});
       if (type && path) {
-        fields.push_back({field.name, *std::move(path), used, field.default_text});
+        std::string implied = ImpliedBy(*path);
+        fields.push_back({field.name, *std::move(path), used, field.default_text, std::move(implied)});
       } else {
         fields.push_back({field.name, Placeholder(), FieldType::kString, std::nullopt});
       }

@@ -497,6 +497,18 @@ TEST_CASE("rows of a namespace that failed in the middle do not count for the bo
   CHECK(collection.errors.size() == 1);
 }
 
+TEST_CASE("an object in a list is of the kind that was listed") {
+  Fixture f(R"({"fields":[{"name":"kind","path":".kind"},{"name":"api","path":".apiVersion","default":"no"},
+    {"name":"other","path":".status.kind"}],"computed":[],"aggregations":[]})");
+  f.Put("a", "x", 1);
+  const Collection collection = f.Run();
+  REQUIRE(collection.rows.size() == 1);
+  CHECK(collection.fields.at(0).matched == 1);
+  std::string values;
+  collection.rows.AppendValues(0, values);
+  CHECK(values == R"({"kind":"Pod","api":"v1","other":null})");
+}
+
 TEST_CASE("a kind without namespaces is not filtered by them") {
   Fixture f(R"({"source":{"kind":"Node","namespaces":{"include":["a"],"exclude":["*"]}},
     "fields":[{"name":"phase","path":".status.phase"}],"computed":[],"aggregations":[]})");
