@@ -214,7 +214,7 @@ int CheckCommand(Args args, Process& process) {
   const auto done =
       ParseArgs(args, process, kCheckUsage,
                 "Compiles the MetricSources in YAML or JSON files (- is standard input) and says everything that is "
-                "wrong with them.\nNo cluster is needed.\n\n"
+                "wrong with them,\nalso what an API server would refuse. No cluster is needed.\n\n"
                 "Exit code 0: all are valid; 1: one is not, or a file cannot be used; 2: the command line is wrong.",
                 options, files);
   if (done) return *done;

@@ -4,6 +4,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -14,16 +16,20 @@
 
 #include "common/base/status.h"
 #include "common/base/utf8.h"
+#include "common/kube/label_selector.h"
+#include "hub/app/object_schema.h"
 #include "hub/app/yaml.h"
 
 namespace clusterpulse::app {
 namespace {
 
 using metricsource::Diagnostic;
+using metricsource::Diagnostics;
 
 constexpr std::size_t kLargestFile = 4 << 20;
 // What a message repeats of a word.
 constexpr std::size_t kShown = 100;
+constexpr std::size_t kLongestKey = 320;  // of a label, in a path
 
 // `name` stands in messages. A pipe is waited for: `check <(helm template ...)` reads one.
 absl::StatusOr<std::string> ReadSourceFile(const std::string& path, const std::string& name) {
@@ -72,62 +78,144 @@ int TabbedLine(std::string_view text) {
   return 0;
 }
 
-absl::StatusOr<std::vector<json::Value>> ReadDocuments(const std::string& text, const std::string& name) {
+absl::StatusOr<YamlText> ReadYaml(const std::string& text, const std::string& name) {
   RETURN_IF_ERROR(CheckIsText(text, name));
-  auto documents = YamlToJson(text);
-  if (documents.ok()) return documents;
-  std::string message = fmt::format("{}: {}", name, base::Message(documents.status()));
+  auto yaml = YamlText::Parse(text);
+  if (yaml.ok()) return yaml;
+  std::string message = fmt::format("{}: {}", name, base::Message(yaml.status()));
   const bool is_about_tabs = message.find(" tab ") != std::string::npos;
   const int tabbed = is_about_tabs || text.starts_with('{') ? 0 : TabbedLine(text);  // JSON may have them
   if (tabbed > 0) message += fmt::format(" (line {} is indented by a tab; YAML takes blanks only)", tabbed);
-  return absl::Status(documents.status().code(), message);
+  return absl::Status(yaml.status().code(), message);
 }
 
-bool IsDnsName(std::string_view name) {
-  const auto is_inner = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.'; };
-  const auto is_end = [](char c) { return c != '-' && c != '.'; };
-  return name.size() <= 253 && std::all_of(name.begin(), name.end(), is_inner) && is_end(name.front()) &&
-         is_end(name.back());
+// Letters, digits and "-", which is neither first nor last.
+bool IsDnsLabel(std::string_view label) {
+  const auto is_inner = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
+  return !label.empty() && std::all_of(label.begin(), label.end(), is_inner) && label.front() != '-' &&
+         label.back() != '-';
 }
 
-// A file as text, and which of its objects is looked at.
+bool IsNamespaceName(std::string_view name) { return name.size() <= 63 && IsDnsLabel(name); }
+
+// Labels with "." between them.
+bool IsObjectName(std::string_view name) {
+  if (name.size() > 253) return false;
+  for (std::size_t end = name.find('.'); end != std::string_view::npos; end = name.find('.')) {
+    if (!IsDnsLabel(name.substr(0, end))) return false;
+    name.remove_prefix(end + 1);
+  }
+  return IsDnsLabel(name);
+}
+
+struct Schemas {
+  json::Value metadata, spec;
+};
+
+// A file that is read, and which of its objects is looked at.
 struct Place {
   const std::string& file;
-  const std::string& text;
+  const YamlText& text;
+  const Schemas& schemas;
   std::size_t document;
   std::string prefix;  // of paths in the document: "items[2]." in a List
 
-  int Line(std::string_view path) const { return YamlLine(text, document, prefix + std::string(path)); }
+  int Line(std::string_view path) const { return text.Line(document, prefix + std::string(path)); }
+  std::optional<std::string> Unquoted(std::string_view path) const {
+    return text.Unquoted(document, prefix + std::string(path));
+  }
 };
+
+bool IsWarning(const Diagnostic& diagnostic) { return diagnostic.severity == Diagnostic::Severity::kWarning; }
+
+void CheckMetadata(const json::Value& metadata, const CheckedSource& checked, Diagnostics& diagnostics) {
+  const json::Value &name = metadata["name"], &ns = metadata["namespace"];
+  if (!ns.IsNull() && !ns.IsString()) {
+    diagnostics.Error("metadata.namespace", "is no text");
+  } else if (!IsNamespaceName(checked.ns)) {
+    diagnostics.Error("metadata.namespace",
+                      fmt::format("\"{}\" is no name of a namespace", checked.ns.substr(0, kShown)));
+  }
+  if (!name.IsNull() && !name.IsString()) {
+    diagnostics.Error("metadata.name", "is no text");
+  } else if (checked.name.empty()) {
+    diagnostics.Error("metadata.name", "is required");
+  } else if (!IsObjectName(checked.name)) {
+    diagnostics.Error("metadata.name", fmt::format("\"{}\" is no name of an object: a-z, 0-9, \"-\" and \".\"",
+                                                   checked.name.substr(0, kShown)));
+  }
+  json::Value labels;
+  labels.Mutable("matchLabels") = metadata["labels"];
+  std::vector<kube::LabelSelector::Problem> problems;
+  if (metadata["labels"].IsObject()) (void)kube::LabelSelector::Read(labels, problems);  // only what is wrong with them
+  for (const auto& problem : problems) {
+    const std::string path = problem.path.substr(std::string_view("matchLabels").size());
+    diagnostics.Error("metadata.labels" + base::CutUtf8(path, kLongestKey),
+                      base::Shortened(problem.message, kLongestKey));
+  }
+}
+
+// What the compiler found and what a server would refuse, each member once: the compiler says it better, but what it
+// only warns of and a server refuses is an error.
+Diagnostics Together(const Diagnostics& compiled, const Diagnostics& refused, const Place& place) {
+  std::set<std::string, std::less<>> found, refused_paths, texts, told_texts;
+  for (const Diagnostic& one : compiled.items()) {
+    if (!IsWarning(one)) found.insert(one.path);
+  }
+  for (const Diagnostic& one : refused.items()) {
+    refused_paths.insert(one.path);
+    if (one.message.ends_with(kIsNoText)) texts.insert(one.path);
+  }
+  // What YAML took for something else although a text is meant.
+  const auto told = [&](const Diagnostic& one) {
+    const auto word = texts.contains(one.path) ? place.Unquoted(one.path) : std::nullopt;
+    return one.message + (word ? fmt::format(": quote it (\"{}\")", base::CutUtf8(*word, kShown)) : "");
+  };
+  // An error of a list is that of its items; one below a member that is absent is that of the member.
+  const auto is_found = [&](const Diagnostic& one) {
+    const std::string& path = one.path;
+    if (found.contains(path)) return true;
+    if (path.ends_with(']') && found.contains(path.substr(0, path.rfind('[')))) return true;
+    const auto below = found.lower_bound(path + ".");
+    return one.message == kIsRequired && below != found.end() && below->starts_with(path + ".");
+  };
+  Diagnostics out;
+  if (compiled.left_out() > 0) {
+    out = compiled;  // it counts what it does not name
+  } else {
+    for (const Diagnostic& one : compiled.items()) {
+      if (!IsWarning(one)) {
+        // What is no text was read as an empty one, of which there is nothing to say.
+        if (texts.contains(one.path) && !told_texts.insert(one.path).second) continue;
+        out.ErrorAt(one.path, one.column, told(one), one.suggestion);
+      } else if (!refused_paths.contains(one.path)) {
+        out.WarningAt(one.path, one.column, one.message, one.suggestion);
+      }
+    }
+  }
+  for (const Diagnostic& one : refused.items()) {
+    if (!is_found(one)) out.Error(one.path, told(one), one.suggestion);
+  }
+  return out;
+}
 
 CheckedSource Check(const Place& place, const json::Value& object, const std::string& ns) {
   const json::Value &metadata = object["metadata"], &enabled = object["spec"]["enabled"];
-  const json::Value &name = metadata["name"], &own_ns = metadata["namespace"];
   CheckedSource out{.file = place.file,
                     .document = place.document,
-                    .ns = std::string(own_ns.StringOr(ns)),
-                    .name = std::string(name.StringOr())};
-  if (!own_ns.IsNull() && !own_ns.IsString()) {
-    out.diagnostics.Error("metadata.namespace", "is no text");
-  } else if (out.ns.empty() || !IsDnsName(out.ns)) {
-    out.diagnostics.Error("metadata.namespace",
-                          fmt::format("\"{}\" is no name of a namespace", out.ns.substr(0, kShown)));
-  }
-  if (!name.IsNull() && !name.IsString()) {
-    out.diagnostics.Error("metadata.name", "is no text");
-  } else if (out.name.empty()) {
-    out.diagnostics.Error("metadata.name", "is required");
-  } else if (!IsDnsName(out.name)) {
-    out.diagnostics.Error("metadata.name", fmt::format("\"{}\" is no name of an object: a-z, 0-9, \"-\" and \".\"",
-                                                       out.name.substr(0, kShown)));
-  }
-  if (!enabled.IsNull() && !enabled.IsBool()) out.diagnostics.Error("spec.enabled", "is neither true nor false");
-  metricsource::Spec spec = metricsource::ReadSpec(object["spec"], out.diagnostics);
-  metricsource::ReadClusterSelector(object["spec"]["clusters"], out.diagnostics);
-  out.source = metricsource::Compile(out.ns, out.name, std::move(spec), out.diagnostics);
-  for (const Diagnostic& diagnostic : out.diagnostics.items()) {
-    out.lines.push_back(place.Line(diagnostic.path));
-  }
+                    .ns = std::string(metadata["namespace"].StringOr(ns)),
+                    .name = std::string(metadata["name"].StringOr())};
+  Diagnostics compiled, refused;
+  CheckMetadata(metadata, out, compiled);
+  if (!enabled.IsNull() && !enabled.IsBool()) compiled.Error("spec.enabled", "is neither true nor false");
+  metricsource::Spec spec = metricsource::ReadSpec(object["spec"], compiled);
+  metricsource::ReadClusterSelector(object["spec"]["clusters"], compiled);
+  out.source = metricsource::Compile(out.ns, out.name, std::move(spec), compiled);
+  ValidateBySchema(place.schemas.metadata, metadata, "metadata", refused);
+  ValidateBySchema(place.schemas.spec, object["spec"], "spec", refused);
+  out.diagnostics = Together(compiled, refused, place);
+  if (out.diagnostics.has_errors()) out.source = nullptr;
+  for (const Diagnostic& diagnostic : out.diagnostics.items()) out.lines.push_back(place.Line(diagnostic.path));
   return out;
 }
 
@@ -138,7 +226,7 @@ absl::Status CheckObject(const Place& place, const json::Value& object, const st
   if (place.prefix.empty() && (kind == "List" || kind == "MetricSourceList")) {
     std::size_t index = 0;
     for (const json::Value& item : object["items"].items()) {
-      Place at{place.file, place.text, place.document, fmt::format("items[{}].", index++)};
+      Place at{place.file, place.text, place.schemas, place.document, fmt::format("items[{}].", index++)};
       RETURN_IF_ERROR(CheckObject(at, item, ns, out));
     }
     return absl::OkStatus();
@@ -159,18 +247,19 @@ absl::Status CheckObject(const Place& place, const json::Value& object, const st
   return absl::OkStatus();
 }
 
-bool IsWarning(const Diagnostic& diagnostic) { return diagnostic.severity == Diagnostic::Severity::kWarning; }
-
 }  // namespace
 
 absl::StatusOr<std::vector<CheckedSource>> CheckSourceFile(const std::string& file, const std::string& ns) {
   const std::string name = file == "-" ? "standard input" : file;
   ASSIGN_OR_RETURN(const std::string text, ReadSourceFile(file, name));
-  ASSIGN_OR_RETURN(const std::vector<json::Value> documents, ReadDocuments(text, name));
+  ASSIGN_OR_RETURN(const YamlText yaml, ReadYaml(text, name));
+  const std::vector<json::Value>& documents = yaml.documents();
   if (documents.empty()) return base::InvalidArgument("{}: there is nothing in it", name);
+  Schemas schemas{.metadata = MetadataSchema(), .spec = {}};
+  ASSIGN_OR_RETURN(schemas.spec, EmbeddedSpecSchema("MetricSource"));
   std::vector<CheckedSource> out;
   for (std::size_t i = 0; i < documents.size(); ++i) {
-    RETURN_IF_ERROR(CheckObject({name, text, i, ""}, documents[i], ns, out));
+    RETURN_IF_ERROR(CheckObject({name, yaml, schemas, i, ""}, documents[i], ns, out));
   }
   if (out.empty()) {
     return base::InvalidArgument("{}: there is no MetricSource in it; what comes first is a {}", name,

@@ -16,7 +16,8 @@
 
 namespace clusterpulse::app {
 
-// One MetricSource of a file, compiled as the hub would.
+// One MetricSource of a file, judged as an API server would (by the schema of the definition that is compiled in) and
+// compiled as the hub would.
 struct CheckedSource {
   std::string file;          // "standard input" for "-"
   std::size_t document = 0;  // of the file, from 0

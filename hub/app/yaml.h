@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -9,13 +13,44 @@
 
 namespace clusterpulse::app {
 
-// Every document of a YAML text as JSON, by the core schema: plain null, true, numbers become those, everything quoted
-// a string. Empty documents are left out. Aliases are followed, up to a bound. kInvalidArgument names line and column:
-// broken YAML, a member that is there twice, values nested deeper than 100, more than two million of them.
-absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text);
+// A YAML text that is read once: its documents as JSON, and where in the text their values are.
+//
+// Read as kubectl reads it (sigs.k8s.io/yaml, YAML 1.1): plain y, yes, on, n, no, off are booleans, numbers may be
+// 0x1F, 017, 0o17, 0b11, 1_000; times are texts; everything quoted is a text. Keys become texts: `1: x` is {"1":"x"}.
+// Aliases and merge keys (<<) are followed, up to a bound; an object's own members win.
+//
+// A value type, moved only; not synchronised.
+class YamlText {
+ public:
+  // kInvalidArgument names line and column: broken YAML, what JSON cannot say, a key that is no scalar, a member that
+  // is there twice (also one before the << that would overwrite it: kubectl lets that win, YAML does not), values
+  // nested deeper than 100, more than two million of them, text after the end of a document.
+  static absl::StatusOr<YamlText> Parse(std::string_view text);
+  YamlText(YamlText&&) noexcept;
+  YamlText& operator=(YamlText&&) noexcept;
+  ~YamlText();
 
-// The line, from 1, at which the value at `path` ("spec.fields[2].path") begins in the document of that number (from 0,
-// as YamlToJson counts); of what is not there, the line of the nearest value above it. 0: there is no such document.
+  // Empty documents are left out.
+  const std::vector<json::Value>& documents() const { return documents_; }
+
+  // The line, from 1, at which the value at `path` ("spec.fields[2].path", "matchLabels[app]") begins in the document
+  // of that number (from 0); of what is not there, the line of the nearest value above it. 0: no such document.
+  int Line(std::size_t document, std::string_view path) const;
+
+  // What stands at `path` when that is something which quotes would make a text: "n", which is false without.
+  std::optional<std::string> Unquoted(std::size_t document, std::string_view path) const;
+
+ private:
+  struct Tree;
+  explicit YamlText(std::unique_ptr<Tree> tree);
+
+  std::vector<json::Value> documents_;
+  std::unique_ptr<Tree> tree_;
+};
+
+// Its documents alone.
+absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text);
+// One line of a text that is read for it; 0 also when it cannot be read.
 int YamlLine(std::string_view text, std::size_t document, std::string_view path);
 
 }  // namespace clusterpulse::app

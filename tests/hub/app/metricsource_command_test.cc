@@ -251,6 +251,32 @@ TEST_CASE("what the API server would refuse is refused") {
       {"name: pods}", "name: pods, namespace: My_space}",
        "some.yaml:3: metadata.namespace: \"My_space\" is no name of a namespace"},
       {"name: pods}", "name: pods, namespace: 12}", "some.yaml:3: metadata.namespace: is no text"},
+      {"name: pods}", "name: a..b}", "some.yaml:3: metadata.name: \"a..b\" is no name of an object"},
+      {"name: pods}", "name: a.-b}", "some.yaml:3: metadata.name: \"a.-b\" is no name of an object"},
+      {"name: pods}", "name: pods, namespace: a.b}",
+       "some.yaml:3: metadata.namespace: \"a.b\" is no name of a namespace"},
+      {"name: pods}", "name: pods, namespace: " + std::string(64, 'a') + "}",
+       "some.yaml:3: metadata.namespace: \"" + std::string(64, 'a') + "\" is no name of a namespace"},
+      {"name: pods}", "name: n}", "some.yaml:3: metadata.name: is no text: quote it (\"n\")\n"},
+      {"name: pods}", "name: pods, labels: {app: yes}}",
+       "some.yaml:3: metadata.labels[app]: true is no label value: quote it (\"yes\")\n"},
+      {"name: pods}", "name: pods, labels: {app: a b}}",
+       "some.yaml:3: metadata.labels[app]: \"a b\" is no label value\n"},
+      {"name: pods}", "name: pods, annotations: {example.org/v: 1.20}}",
+       "some.yaml:3: metadata.annotations[example.org/v]: 1.2 is no text: quote it (\"1.20\")\n"},
+      {"name: pods}", "name: pods, annotations: [a]}", "some.yaml:3: metadata.annotations: is no object\n"},
+      {"name: twice,", "name: y,", "some.yaml:10: spec.computed[0].name: true is no text: quote it (\"y\")\n"},
+      {"type: integer}", "type: integer, default: 0}",
+       "some.yaml:8: spec.fields[1].default: 0 is no text: quote it (\"0\")\n"},
+      {"kind: Pod}", "kind: Pod, labelSelector: {matchLabels: {app: on}}}",
+       "some.yaml:5: spec.source.labelSelector.matchLabels[app]: true is no label value: quote it (\"on\")\n"},
+      {"retryAttempts: 0", "intervalSeconds: 10",
+       "some.yaml:15: spec.collection.intervalSeconds: 10 is less than 30, the least that is allowed\n"},
+      {"retryAttempts: 0", "batchSize: 3000000000",
+       "some.yaml:15: spec.collection.batchSize: 3000000000 is no number of 32 bits\n"},
+      {"function: count}", "function: count, filter: {field: phase, operator: equals}}",
+       "some.yaml:12: spec.aggregations[0].filter.value: is required\n"},
+      {"{resourceTypeName: pod}", "{}", "some.yaml:16: spec.rbac.resourceTypeName: is required\n"},
       {"  fields:", "  enabled: 'no'\n  fields:", "some.yaml:6: spec.enabled: is neither true nor false"},
   };
   for (const Case& c : cases) {
@@ -259,10 +285,97 @@ TEST_CASE("what the API server would refuse is refused") {
       const Folder folder;
       std::string text = kPods;
       text.replace(text.find(c.from), c.from.size(), c.to);
-      CHECK(f.Execute({"metricsource", "check", folder.Write("some.yaml", text)}) == 1);
-      CHECK(folder.Local(f.err.str()).find(c.message) == 0);
+      const std::string file = folder.Write("some.yaml", text);
+      CHECK(f.Execute({"metricsource", "check", file}) == 1);
+      const std::string said = folder.Local(f.err.str());
+      CAPTURE(said);
+      CHECK(said.find(c.message) == 0);
+      CHECK(std::count(said.begin(), said.end(), '\n') == 1);
+      CHECK(folder.Local(f.out.str()).ends_with(": 1 error\n"));
+      CHECK(f.Execute({"metricsource", "try", file}) == 1);
+      CHECK(folder.Local(f.err.str()) == said);
+      CHECK(f.kube.calls().empty());
     }
   }
+}
+
+TEST_CASE("what a server refuses is said with the rest, nothing twice") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file = folder.Write("some.yaml", R"(apiVersion: clusterpulse.io/v1alpha1
+kind: MetricSource
+metadata: {name: pods}
+spec:
+  source: {apiVersion: v1, kind: Pod, scope: Namespace, namespaces: {include: [a, 1]}}
+  fields:
+    - {name: phase, path: .status.phase, type: text}
+  aggregations:
+    - {name: one, filter: {}}
+    - {name: two, function: mean, field: phase}
+  collection: {timeoutSeconds: 1, batchSize: many, parallelism: 100}
+  rbac: {filterableFields: no}
+)");
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  CHECK(folder.Local(f.err.str()) ==
+        "some.yaml:5: spec.source.namespaces.include[1]: 1 is no text: quote it (\"1\")\n"
+        "some.yaml:11: spec.collection.batchSize: \"many\" is no integer\n"
+        "some.yaml:12: spec.rbac.filterableFields: is no list\n"
+        "some.yaml:5: spec.source.scope: unknown scope \"Namespace\", did you mean \"Namespaced\"?\n"
+        "some.yaml:7: spec.fields[0].type: unknown type \"text\"\n"
+        "some.yaml:9: spec.aggregations[0].function: is required\n"
+        "some.yaml:9: spec.aggregations[0].filter.field: is required\n"
+        "some.yaml:9: spec.aggregations[0].filter.operator: is required\n"
+        "some.yaml:10: spec.aggregations[1].function: unknown function \"mean\"\n"
+        "some.yaml:11: warning: spec.collection.parallelism: 100 is not within 1..16; 16 is used\n"
+        "some.yaml:9: spec.aggregations[0].filter.value: is required\n"
+        "some.yaml:11: spec.collection.timeoutSeconds: 1 is less than 5, the least that is allowed\n"
+        "some.yaml:12: spec.rbac.resourceTypeName: is required\n");
+}
+
+TEST_CASE("a source without all that it needs has an error for each") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file = folder.Write(
+      "some.yaml", "apiVersion: clusterpulse.io/v1alpha1\nkind: MetricSource\nmetadata: {name: x}\nspec: {}\n");
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  CHECK(
+      folder.Local(f.err.str()) ==
+      "some.yaml:4: spec.source.apiVersion: is required\n"
+      "some.yaml:4: spec.source.kind: is required\n"
+      "some.yaml:4: spec.fields: at least one field is required\n"
+      "some.yaml:4: warning: spec.rbac.resourceTypeName: is absent: no policy can give access to what is collected\n");
+}
+
+TEST_CASE("members that are no objects are told as such") {
+  CommandFixture f;
+  const Folder folder;
+  const std::string file =
+      folder.Write("some.yaml", "apiVersion: clusterpulse.io/v1alpha1\nkind: MetricSource\nmetadata: x\nspec: [a]\n");
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  const std::string said = folder.Local(f.err.str());
+  CHECK(said.find("some.yaml:3: metadata.name: is required\n") == 0);
+  CHECK(said.find("some.yaml:4: spec: is no object\n") != std::string::npos);
+  CHECK(said.find("some.yaml:3: metadata: is no object\n") != std::string::npos);
+}
+
+TEST_CASE("a long file is read once, however many problems it has") {
+  CommandFixture f;
+  const Folder folder;
+  std::string text = kPods;
+  std::string fields;
+  for (int i = 0; i < 250; ++i) fields += fmt::format("    - {{name: f{}, path: .a, type: none}}\n", i);
+  text.insert(text.find("  computed:"), fields);
+  std::string comments;
+  for (int i = 0; i < 20'000; ++i) comments += "    - {name: more, values: [a, b, c]}\n";
+  text += "---\nkind: ConfigMap\ndata:\n" + comments;
+  const std::string file = folder.Write("some.yaml", text);
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(f.Execute({"metricsource", "check", file}) == 1);
+  // Once takes a fraction of a second; once for each problem, a minute.
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(8));
+  const std::string said = folder.Local(f.err.str());
+  CHECK(std::count(said.begin(), said.end(), '\n') == 201);
+  CHECK(said.find("some.yaml:9: spec.fields[2].type: unknown type \"none\"\n") == 0);
 }
 
 TEST_CASE("words without end are not repeated") {
