@@ -306,7 +306,7 @@ absl::Status HttpKubeApi::Send(const Call& call, json::Buffer& body) {
     }
     // Only the API server writes a reason; a proxy before it may have lost the answer to a request that happened.
     const bool did_nothing = !call.creates || (error && !error->reason.empty());
-    if (!error || (error->code != 429 && error->code != 503) || !did_nothing) {
+    if (!call.options.repeats_refused || !error || (error->code != 429 && error->code != 503) || !did_nothing) {
       return base::Annotate(status, call.Name());
     }
     milliseconds wait = backoff.Next();

@@ -39,11 +39,10 @@ struct ApiMetrics {
 //
 // - Rate: requests (repeats too) wait for a token of a bucket shared by all calls; the wait respects deadline and stop.
 // - 429 and 503 are repeated while the deadline allows, after Retry-After, else after a jittered backoff. A create is
-//   repeated only when the refusal comes from the API server itself. When the wait would pass the deadline, the refusal
-//   is returned at once.
+//   repeated only when the refusal comes from the API server itself. When the wait would pass the deadline, or
+//   the call repeats nothing (CallOptions), the refusal is returned at once.
 // - A token file is read again every few seconds and at once after a 401; the request is then repeated once if the
-// token
-//   is another one.
+//   token is another one.
 // - A list page is decoded from one buffer, so that memory is bounded by the pages in flight (64 MiB each at most).
 // - metadata_only falls back to whole objects where the server cannot (406), except for Secrets.
 class HttpKubeApi final : public KubeApi {

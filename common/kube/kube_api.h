@@ -19,6 +19,9 @@ namespace clusterpulse::kube {
 struct CallOptions {
   std::chrono::milliseconds timeout{30000};
   std::stop_token stop{};
+  // False: a refusal (429, 503) is returned at once, for callers that count and space their attempts themselves; when
+  // the server wants to be asked again is in GetApiError(status)->retry_after.
+  bool repeats_refused = true;
 };
 
 struct ListQuery {
@@ -77,7 +80,7 @@ struct DeleteOptions {
 // Errors: those of api_error.h when the server answered; otherwise kUnavailable (cannot connect, connection lost),
 // kDeadlineExceeded, kCancelled, kUnauthenticated (the server's certificate or our TLS material is refused: a person is
 // needed), kDataLoss (an answer that is no JSON), kInvalidArgument (bad configuration or names). Requests that answer
-// 429 or 503 are repeated inside the call while its deadline allows, after Retry-After.
+// 429 or 503 are repeated inside the call while its deadline allows, after Retry-After, unless the call says otherwise.
 //
 // Adapters: HttpKubeApi (http_kube_api.h), FakeKubeApi (testing/fake_kube_api.h).
 class KubeApi {

@@ -95,7 +95,7 @@ class Run {
   kube::CallOptions Call() const {
     const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - clock_.Steady());
     const milliseconds most = std::max<milliseconds>(kShortestCall, source_.collection.timeout / 2);
-    return {.timeout = std::clamp(left, milliseconds(1), most), .stop = options_.stop};
+    return {.timeout = std::clamp(left, milliseconds(1), most), .stop = options_.stop, .repeats_refused = false};
   }
 
   // Resource and scope as the server has them. One that forbids to ask is taken at the source's word.
@@ -129,12 +129,18 @@ class Run {
     base::Backoff backoff({.initial = options_.first_retry, .max = kLongestRetry}, random_);
     for (int attempts = source_.collection.retry_attempts;; --attempts) {
       auto result = f();
-      if (result.ok() || attempts <= 0 || !IsTransient(result.status()) || !Wait(backoff.Next())) return result;
+      if (result.ok() || attempts <= 0 || !WaitAfter(result.status(), backoff)) return result;
     }
   }
 
-  // False: there is no time for it.
-  bool Wait(milliseconds time) const {
+  // Before another attempt, for as long as the server asked for, if it did. False: it would be for nothing, or there is
+  // no time for it.
+  bool WaitAfter(const absl::Status& status, base::Backoff& backoff) const {
+    if (!IsTransient(status)) return false;
+    milliseconds time = backoff.Next();
+    if (const auto error = kube::GetApiError(status); error && error->retry_after) {
+      time = std::max<milliseconds>(time, *error->retry_after);
+    }
     if (clock_.Steady() + time >= deadline_) return false;
     base::StopSignal stop(options_.stop);
     return !stop.WaitFor(time);
@@ -279,7 +285,7 @@ class Run {
       }
       if (!page.ok()) {
         chunk.status = page.status();
-        if (!IsTransient(page.status()) || attempts-- <= 0 || !Wait(backoff.Next())) return;
+        if (attempts-- <= 0 || !WaitAfter(page.status(), backoff)) return;
         chunk.status = absl::OkStatus();
         // From this page on, unless half of it was used or its token is too old.
         if (kube::IsExpired(page.status()) || chunk.rows.size() != before) restart();

@@ -145,6 +145,29 @@ TEST_CASE("a Retry-After beyond the deadline is the answer") {
   CHECK(server.requests().size() == 1);
 }
 
+TEST_CASE("a caller that repeats itself gets each refusal at once, with its Retry-After") {
+  const int code = GENERATE(429, 503);
+  const bool is_told = GENERATE(false, true);
+  CAPTURE(code, is_told);
+  RawServer server([&](RawServer::Connection& c, int) {
+    while (!c.ReadRequest().empty()) {
+      c.Answer(R"({"kind":"Status","reason":"Busy"})", code, is_told ? "Retry-After: 1\r\n" : "");
+    }
+  });
+  const auto api = Make(server.url());
+  CallOptions options = Within(seconds(10));
+  options.repeats_refused = false;
+  const std::optional<seconds> wanted = is_told ? std::optional(seconds(1)) : std::nullopt;
+  const auto listed = api->List({kPods}, Ignore, options).status();
+  CHECK(listed.code() == (code == 429 ? Code::kResourceExhausted : Code::kUnavailable));
+  CHECK(GetApiError(listed)->retry_after == wanted);
+  CHECK(GetApiError(api->GetPath("/apis", options).status())->code == code);
+  CHECK(GetApiError(api->Watch(
+                        {kPods}, [](WatchEventType, json::Cursor) { return absl::OkStatus(); }, options))
+            ->code == code);
+  CHECK(server.requests().size() == 3);
+}
+
 TEST_CASE("a Retry-After within the deadline is waited for, and stop ends the wait") {
   RawServer server([](RawServer::Connection& c, int) {
     while (!c.ReadRequest().empty()) c.Answer(kStatus503, 503, "Retry-After: 30\r\n");

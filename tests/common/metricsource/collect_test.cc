@@ -31,6 +31,7 @@ class SeenLists final : public kube::KubeApi {
     {
       base::MutexLock lock(mu_);
       queries_.push_back(query);
+      repeats_refused = options.repeats_refused;
     }
     if (++lists_ == fail_from) return absl::PermissionDeniedError("no");
     if (refuses_fields && !query.field_selector.empty()) return absl::InvalidArgumentError("field label not supported");
@@ -85,7 +86,8 @@ class SeenLists final : public kube::KubeApi {
   }
 
   bool refuses_fields = false;
-  int fail_from = 0;  // which call fails; 0: none
+  bool repeats_refused = true;  // as the last list was told
+  int fail_from = 0;            // which call fails; 0: none
 
  private:
   static absl::Status No() { return absl::UnimplementedError("not in this test"); }
@@ -452,6 +454,24 @@ TEST_CASE("a failure that may pass is tried again, others have a name") {
     CHECK(result.failure == c.failure);
     CHECK(result.errors == 1);
     CHECK_FALSE(result.message.empty());
+  }
+}
+
+TEST_CASE("a server that refuses is asked as often as the source says, and when the server says") {
+  Fixture f(R"({"collection":{"retryAttempts":1,"timeoutSeconds":5}})");
+  f.Put("a", "x", 1);
+  SECTION("each attempt is one request") {
+    f.Run();  // discovery has its answer
+    f.lists.Clear();
+    f.api.FailNext(Verb::kList, "pods", absl::ResourceExhaustedError("slow down"), 5);
+    CHECK(f.Run().failure == "Throttled");
+    CHECK(f.lists.queries().size() == 2);
+    CHECK_FALSE(f.lists.repeats_refused);
+  }
+  SECTION("a wait that is longer than the run has time is not begun") {
+    f.api.FailNext(Verb::kList, "pods", kube::ToStatus({429, "TooManyRequests", "later", std::chrono::seconds(60)}), 1);
+    CHECK(f.Run().failure == "Throttled");
+    CHECK(f.lists.queries().size() == 1);
   }
 }
 
