@@ -262,7 +262,7 @@ std::vector<model::Gap> DeliveryQueue::TellGaps() {
   for (model::Gap& gap : gaps()) {
     if (!is_confirmed_) gap.seqs.last = std::min(gap.seqs.last, last_sent_);
     if (gap.seqs.first > gap.seqs.last) break;
-    told.push_back(std::move(gap));
+    told.push_back(gap);
   }
   if (!told.empty()) last_told_ = std::max(last_told_, told.back().seqs.last);
   return told;

@@ -66,9 +66,9 @@ absl::Status WriteDefinitions(FileSystem& files, const std::string& path, const 
 }
 
 absl::StatusOr<std::vector<std::string>> ReadDefinitions(FileSystem& files, const std::string& path) {
-  auto file = files.Open(path, FileSystem::Mode::kRead);
+  const auto file = files.Open(path, FileSystem::Mode::kRead);
   if (absl::IsNotFound(file.status())) return std::vector<std::string>();
-  RETURN_IF_ERROR(file.status());
+  if (!file.ok()) return file.status();
   ASSIGN_OR_RETURN(const std::uint64_t size, (*file)->Size());
   if (size > kLargest) return Damaged("it is larger than any such file");
   std::string bytes(size, '\0');

@@ -212,7 +212,16 @@ bool ParseQuantity(std::string_view text, Value& out) {
   const auto quantity = kube::Quantity::Parse(text);
   if (!quantity.ok()) return false;
   const std::int64_t units = quantity->Value();
-  out = *quantity == kube::Quantity::FromUnits(units) ? Value::Int(units) : Value::Double(quantity->AsDouble());
+  const double amount = quantity->AsDouble();
+  // A double without a fraction is written as an integer, and would be read back as one that can differ from it.
+  constexpr double kNoFractions = 9007199254740992;  // 2^53: from here on
+  if (*quantity == kube::Quantity::FromUnits(units) || std::fabs(amount) >= kNoFractions) {
+    out = Value::Int(units);
+  } else if (std::trunc(amount) == amount) {
+    out = Value::Int(static_cast<std::int64_t>(amount));
+  } else {
+    out = Value::Double(amount);
+  }
   return true;
 }
 

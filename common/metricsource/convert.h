@@ -39,7 +39,8 @@ bool ParseInteger(std::string_view text, std::int64_t& out);
 // The same two in one: what a text is as a number, an integer where that is exact.
 bool ParseNumber(std::string_view text, Value& out);
 bool ParseBoolean(std::string_view text, bool& out);
-// An amount in base units: an integer where it is integral, else the nearest double.
+// An amount in base units: an integer where it is integral or too large for a double to show its fraction, else the
+// nearest double.
 bool ParseQuantity(std::string_view text, Value& out);
 
 // JSON without the blanks between its tokens, and with its texts as they are: what need not be escaped is not, as API

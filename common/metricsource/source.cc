@@ -27,7 +27,7 @@ constexpr std::size_t kLongestName = 253, kLongestDefault = 4096;
 constexpr std::size_t kLargestDefinition = std::size_t{256} << 10;
 constexpr std::int64_t kLongestTimeout = 600, kMostResources = 100'000, kLargestBatch = 10'000, kMostRetries = 20,
                        kMostParallel = 16;
-constexpr std::int64_t kLongestInterval = 7 * 24 * 3600;
+constexpr std::int64_t kLongestInterval = std::int64_t{7} * 24 * 3600;
 constexpr std::string_view kSpecialNames[] = {"_namespace", "_name"};
 constexpr std::string_view kKeywords[] = {"true", "false", "null", "nil"};
 constexpr std::string_view kScopes[] = {"Namespaced", "Cluster"};

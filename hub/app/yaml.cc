@@ -524,9 +524,4 @@ absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text) {
   return read.documents();
 }
 
-int YamlLine(std::string_view text, std::size_t document, std::string_view path) {
-  const auto read = YamlText::Parse(text);
-  return read.ok() ? read->Line(document, path) : 0;
-}
-
 }  // namespace clusterpulse::app

@@ -50,7 +50,5 @@ class YamlText {
 
 // Its documents alone.
 absl::StatusOr<std::vector<json::Value>> YamlToJson(std::string_view text);
-// One line of a text that is read for it; 0 also when it cannot be read.
-int YamlLine(std::string_view text, std::size_t document, std::string_view path);
 
 }  // namespace clusterpulse::app

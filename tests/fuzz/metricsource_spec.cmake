@@ -1,0 +1,2 @@
+cp_fuzz(metricsource_spec_fuzz SRCS metricsource_spec_fuzz.cc DEPS common_metricsource CORPUS ${CMAKE_CURRENT_LIST_DIR}/corpus/metricsource_spec)
+cp_fuzz(metricsource_definition_fuzz SRCS metricsource_definition_fuzz.cc DEPS common_metricsource CORPUS ${CMAKE_CURRENT_LIST_DIR}/corpus/metricsource_definition)
