@@ -51,7 +51,7 @@ class LineBuffer {
 class LineEncoder final : public SampleSink {
  public:
   static constexpr std::size_t kMaxLabelBytes = 1024;
-  static constexpr std::int64_t kMaxAheadMs = 24 * 3600 * 1000;
+  static constexpr std::int64_t kMaxAheadMs = std::int64_t{24} * 3600 * 1000;
 
   // All borrowed and appended to; must outlive this.
   LineEncoder(LineBuffer& out, std::int64_t batch_ms, std::int64_t now_ms);
