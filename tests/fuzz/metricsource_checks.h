@@ -100,7 +100,8 @@ inline void CheckSource(const metricsource::Source& source) {
   for (const std::string_view ns : {"pay-eu", "kube-system", ""}) {
     Require(TakesNamespace(*again, ns) == TakesNamespace(source, ns));
   }
-  Require(Collected(*again) == Collected(source));
+  // Rows cost more than all the rest: those of every eighth source.
+  if (source.hash.front() < '2') Require(Collected(*again) == Collected(source));
 }
 
 }  // namespace clusterpulse::fuzz
