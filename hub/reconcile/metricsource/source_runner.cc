@@ -44,7 +44,7 @@ SourceRunMetrics::SourceRunMetrics(telemetry::Registry& registry)
       rows(registry.Counters("clusterpulse_hub_source_rows_total", "Rows that runs of MetricSources gave").With({})) {}
 
 SourceRunner::SourceRunner(Dependencies dependencies, OnRun on_run, SourceRunMetrics metrics, log::Logger log)
-    : deps_(std::move(dependencies)), on_run_(std::move(on_run)), metrics_(std::move(metrics)), log_(std::move(log)) {}
+    : deps_(std::move(dependencies)), on_run_(std::move(on_run)), metrics_(metrics), log_(std::move(log)) {}
 
 void SourceRunner::Forget(const kube::ObjectKey& key) {
   base::MutexLock lock(mu_);
