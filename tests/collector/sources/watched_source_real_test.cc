@@ -13,8 +13,8 @@
 #include "common/kube/discovery.h"
 #include "common/kube/http_kube_api.h"
 #include "common/kube/kube_config.h"
+#include "common/kube/testing/forwarding_kube_api.h"
 #include "tests/collector/sources/churn.h"
-#include "tests/collector/sources/forwarding_kube_api.h"
 #include "tests/support/fault_proxy.h"
 #include "tests/support/kube_api_server.h"
 
@@ -39,21 +39,21 @@ class FixedPresent final : public base::Clock {
 enum Column : std::size_t { kNumber, kNote, kSize, kTeam, kTier };
 
 // A source, watched over a line of its own whose calls are counted.
-class Line final : public ForwardingKubeApi {
+class Line final : public kube::ForwardingKubeApi {
  public:
-  Line(kube::KubeApi& to, std::string name) : ForwardingKubeApi(to), name(std::move(name)) {}
+  Line(kube::KubeApi& to, std::string name) : kube::ForwardingKubeApi(to), name(std::move(name)) {}
 
   absl::Status Watch(const kube::WatchQuery& query, kube::WatchVisitor visit,
                      const kube::CallOptions& options) override {
     if (is_held) return absl::UnavailableError("held");
-    const absl::Status status = ForwardingKubeApi::Watch(query, visit, options);
+    const absl::Status status = kube::ForwardingKubeApi::Watch(query, visit, options);
     ++(status.ok() ? ended : kube::IsExpired(status) ? expired : lost);
     return status;
   }
   absl::StatusOr<kube::ListPage> List(const kube::ListQuery& query, kube::ItemVisitor visit,
                                       const kube::CallOptions& options) override {
     if (query.continue_token.empty()) ++lists;
-    return ForwardingKubeApi::List(query, visit, options);
+    return kube::ForwardingKubeApi::List(query, visit, options);
   }
 
   const std::string name;

@@ -7,8 +7,8 @@
 
 #include "common/base/testing/manual_clock.h"
 #include "common/kube/testing/fake_kube_api.h"
+#include "common/kube/testing/forwarding_kube_api.h"
 #include "tests/collector/sources/definitions.h"
-#include "tests/collector/sources/forwarding_kube_api.h"
 #include "tests/support/process.h"
 
 namespace clusterpulse::sources {
@@ -128,12 +128,12 @@ TEST_CASE("rows that are more than a batch has room for are cut as a list cuts t
 }
 
 // A list's second page is not to be had while `is_torn`.
-class TornLists final : public ForwardingKubeApi {
+class TornLists final : public kube::ForwardingKubeApi {
  public:
-  using ForwardingKubeApi::ForwardingKubeApi;
+  using kube::ForwardingKubeApi::ForwardingKubeApi;
   absl::StatusOr<kube::ListPage> List(const kube::ListQuery& query, kube::ItemVisitor visit,
                                       const kube::CallOptions& options) override {
-    if (!is_torn || query.continue_token.empty()) return ForwardingKubeApi::List(query, visit, options);
+    if (!is_torn || query.continue_token.empty()) return kube::ForwardingKubeApi::List(query, visit, options);
     ++torn;
     return absl::UnavailableError("connection lost");
   }

@@ -14,6 +14,7 @@
 
 #include "common/base/mutex.h"
 #include "common/kube/testing/fake_kube_api.h"
+#include "common/kube/testing/forwarding_kube_api.h"
 
 namespace clusterpulse::metricsource {
 namespace {
@@ -21,10 +22,10 @@ namespace {
 using kube::Verb;
 
 // In front of a cluster: what was asked for in lists, and pages of a known size, 100 bytes for each object in them.
-class SeenLists final : public kube::KubeApi {
+class SeenLists final : public kube::ForwardingKubeApi {
  public:
   static constexpr std::size_t kObjectBytes = 100;
-  explicit SeenLists(kube::KubeApi& inner) : inner_(inner) {}
+  using ForwardingKubeApi::ForwardingKubeApi;
 
   absl::StatusOr<kube::ListPage> List(const kube::ListQuery& query, kube::ItemVisitor visit,
                                       const kube::CallOptions& options) override {
@@ -40,33 +41,9 @@ class SeenLists final : public kube::KubeApi {
       ++objects;
       return visit(object);
     };
-    auto page = inner_.List(query, counted, options);
+    auto page = ForwardingKubeApi::List(query, counted, options);
     if (page.ok()) page->bytes = kObjectBytes * objects;
     return page;
-  }
-  absl::Status Watch(const kube::WatchQuery&, kube::WatchVisitor, const kube::CallOptions&) override { return No(); }
-  absl::StatusOr<std::string> Get(const kube::ResourceType&, const kube::ObjectKey&,
-                                  const kube::CallOptions&) override {
-    return No();
-  }
-  absl::StatusOr<std::string> GetPath(std::string_view path, const kube::CallOptions& options) override {
-    return inner_.GetPath(path, options);
-  }
-  absl::StatusOr<std::string> Create(const kube::ResourceType&, std::string_view, std::string_view,
-                                     const kube::CallOptions&) override {
-    return No();
-  }
-  absl::StatusOr<std::string> Replace(const kube::ResourceType&, const kube::ObjectKey&, std::string_view,
-                                      const kube::CallOptions&) override {
-    return No();
-  }
-  absl::StatusOr<std::string> Patch(const kube::ResourceType&, const kube::ObjectKey&, kube::PatchType,
-                                    std::string_view, const kube::PatchOptions&, const kube::CallOptions&) override {
-    return No();
-  }
-  absl::Status Delete(const kube::ResourceType&, const kube::ObjectKey&, const kube::DeleteOptions&,
-                      const kube::CallOptions&) override {
-    return No();
   }
 
   // Page sizes, in the order of the calls.
@@ -90,9 +67,6 @@ class SeenLists final : public kube::KubeApi {
   int fail_from = 0;            // which call fails; 0: none
 
  private:
-  static absl::Status No() { return absl::UnimplementedError("not in this test"); }
-
-  kube::KubeApi& inner_;
   std::atomic<int> lists_ = 0;
   mutable base::Mutex mu_;
   std::vector<kube::ListQuery> queries_;

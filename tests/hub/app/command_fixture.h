@@ -12,49 +12,10 @@
 #include <catch2/catch.hpp>
 
 #include "common/kube/testing/fake_kube_api.h"
+#include "common/kube/testing/forwarding_kube_api.h"
 #include "hub/app/command_line.h"
 
 namespace clusterpulse::app {
-
-// A KubeApi that the command owns, in front of the fixture's.
-class Shared final : public kube::KubeApi {
- public:
-  explicit Shared(kube::KubeApi& inner) : inner_(inner) {}
-  absl::StatusOr<kube::ListPage> List(const kube::ListQuery& q, kube::ItemVisitor v,
-                                      const kube::CallOptions& o) override {
-    return inner_.List(q, v, o);
-  }
-  absl::Status Watch(const kube::WatchQuery& q, kube::WatchVisitor v, const kube::CallOptions& o) override {
-    return inner_.Watch(q, v, o);
-  }
-  absl::StatusOr<std::string> Get(const kube::ResourceType& r, const kube::ObjectKey& k,
-                                  const kube::CallOptions& o) override {
-    return inner_.Get(r, k, o);
-  }
-  absl::StatusOr<std::string> GetPath(std::string_view p, const kube::CallOptions& o) override {
-    return inner_.GetPath(p, o);
-  }
-  absl::StatusOr<std::string> Create(const kube::ResourceType& r, std::string_view ns, std::string_view b,
-                                     const kube::CallOptions& o) override {
-    return inner_.Create(r, ns, b, o);
-  }
-  absl::StatusOr<std::string> Replace(const kube::ResourceType& r, const kube::ObjectKey& k, std::string_view b,
-                                      const kube::CallOptions& o) override {
-    return inner_.Replace(r, k, b, o);
-  }
-  absl::StatusOr<std::string> Patch(const kube::ResourceType& r, const kube::ObjectKey& k, kube::PatchType t,
-                                    std::string_view b, const kube::PatchOptions& p,
-                                    const kube::CallOptions& o) override {
-    return inner_.Patch(r, k, t, b, p, o);
-  }
-  absl::Status Delete(const kube::ResourceType& r, const kube::ObjectKey& k, const kube::DeleteOptions& d,
-                      const kube::CallOptions& o) override {
-    return inner_.Delete(r, k, d, o);
-  }
-
- private:
-  kube::KubeApi& inner_;
-};
 
 // Signals that never come.
 struct NoSignals final : SignalHandler {};
@@ -84,7 +45,8 @@ struct CommandFixture {
           kubeconfig = path;
           context = name;
           if (path == "/missing") return absl::NotFoundError("/missing: no such file");
-          return std::make_unique<Shared>(kube);
+          // The command owns what it is given.
+          return std::make_unique<kube::ForwardingKubeApi>(kube);
         },
         .signals = [this](base::StopSignal& stop,
                           SignalHandler::Options) -> absl::StatusOr<std::unique_ptr<SignalHandler>> {

@@ -6,6 +6,7 @@
 
 #include "common/base/testing/manual_clock.h"
 #include "common/kube/testing/fake_kube_api.h"
+#include "common/kube/testing/forwarding_kube_api.h"
 
 namespace clusterpulse::runtime {
 namespace {
@@ -135,46 +136,16 @@ TEST_CASE("what somebody else changes is set right") {
 }
 
 // Keeps of a status only what its schema knows, as a server with an older CustomResourceDefinition does.
-class PruningApi final : public kube::KubeApi {
+class PruningApi final : public kube::ForwardingKubeApi {
  public:
-  explicit PruningApi(FakeKubeApi& api) : api_(api) {}
-  absl::StatusOr<kube::ListPage> List(const kube::ListQuery& query, kube::ItemVisitor visit,
-                                      const kube::CallOptions& options) override {
-    return api_.List(query, visit, options);
-  }
-  absl::Status Watch(const kube::WatchQuery& query, kube::WatchVisitor visit,
-                     const kube::CallOptions& options) override {
-    return api_.Watch(query, visit, options);
-  }
-  absl::StatusOr<std::string> Get(const kube::ResourceType& resource, const kube::ObjectKey& key,
-                                  const kube::CallOptions& options) override {
-    return api_.Get(resource, key, options);
-  }
-  absl::StatusOr<std::string> GetPath(std::string_view path, const kube::CallOptions& options) override {
-    return api_.GetPath(path, options);
-  }
-  absl::StatusOr<std::string> Create(const kube::ResourceType& resource, std::string_view ns, std::string_view body,
-                                     const kube::CallOptions& options) override {
-    return api_.Create(resource, ns, body, options);
-  }
-  absl::StatusOr<std::string> Replace(const kube::ResourceType& resource, const kube::ObjectKey& key,
-                                      std::string_view body, const kube::CallOptions& options) override {
-    return api_.Replace(resource, key, body, options);
-  }
+  using ForwardingKubeApi::ForwardingKubeApi;
   absl::StatusOr<std::string> Patch(const kube::ResourceType& resource, const kube::ObjectKey& key,
                                     kube::PatchType type, std::string_view body, const kube::PatchOptions& patch,
                                     const kube::CallOptions& options) override {
     Value pruned = *Value::Parse(body);
     pruned.Mutable("status").Erase("unknown");
-    return api_.Patch(resource, key, type, pruned.Dump(), patch, options);
+    return ForwardingKubeApi::Patch(resource, key, type, pruned.Dump(), patch, options);
   }
-  absl::Status Delete(const kube::ResourceType& resource, const kube::ObjectKey& key, const kube::DeleteOptions& how,
-                      const kube::CallOptions& options) override {
-    return api_.Delete(resource, key, how, options);
-  }
-
- private:
-  FakeKubeApi& api_;
 };
 
 TEST_CASE("a server that keeps a member in its own form is not fought") {
