@@ -18,8 +18,8 @@
 namespace clusterpulse::reconcile {
 
 // The clusters that this hub reads itself and whose last pass reached them, for others that have something to read
-// there: with the client of that pass, and the epoch under which it writes; and from them to the passes, what they wrote
-// to the history. Thread-safe.
+// there: with the client of that pass, and the epoch under which it writes; and from them to the passes, what they
+// wrote to the history. Thread-safe.
 class ReachedClusters {
  public:
   struct Cluster {
