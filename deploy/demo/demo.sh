@@ -122,6 +122,7 @@ if [ "$seconds" -eq 0 ]; then
 fi
 
 # The table as a person sees it, one print after the other.
+: > "$dir/table"  # it is read before the program has made it
 start "$dir/table" "$bin/clusterpulse-hub" fleet --namespace $namespace --watch --interval 1
 # shows CLUSTER HEALTH NODES_READY: the newest row of the cluster
 shows() { awk -v name="$1" '$1 == name { row = $4 " " $5 } END { print row }' "$dir/table" | grep -qx "$2 $3"; }
