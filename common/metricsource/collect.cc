@@ -366,11 +366,11 @@ void Tell(const std::string& what, model::SourceResult& out) {
   out.message += (out.message.empty() ? "" : "; ") + what;
 }
 
-// What its groups take as JSON, about.
-std::size_t GroupBytes(const AggregationResult& result) {
-  std::size_t bytes = 0;
-  for (const auto& [key, value] : result.groups) bytes += key.size() + 8;
-  return bytes;
+// What a result takes among others as JSON, with its name and a comma.
+std::size_t WrittenBytes(const Aggregation& aggregation, const AggregationResult& result) {
+  std::string alone;
+  AppendResults({&aggregation, 1}, {&result, 1}, alone);
+  return alone.size() - 1;
 }
 
 // Sets both forms of the aggregations of `out` to what they are over these rows.
@@ -381,19 +381,26 @@ void Summarise(const Source& source, const Table& rows, model::SourceResult& out
     if (results[i].is_grouped || !results[i].value.IsNumber()) continue;
     out.aggregations.emplace(source.aggregations[i].name, results[i].value.Number());
   }
-  while (true) {
-    out.aggregations_json.clear();
-    AppendResults(source.aggregations, results, out.aggregations_json);
-    if (out.aggregations_json.size() <= kMostAggregationBytes) return;
-    const auto most = std::max_element(results.begin(), results.end(),
-                                       [](const auto& a, const auto& b) { return GroupBytes(a) < GroupBytes(b); });
+  std::vector<std::size_t> bytes;
+  std::size_t all = 1;
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    bytes.push_back(WrittenBytes(source.aggregations[i], results[i]));
+    all += bytes.back();
+  }
+  while (all > kMostAggregationBytes) {
+    const auto most = static_cast<std::size_t>(std::max_element(bytes.begin(), bytes.end()) - bytes.begin());
+    const Aggregation& aggregation = source.aggregations[most];
     ++out.errors;
     Tell(fmt::format("{} is left out: its {} groups are more than the {} MiB of aggregations have room for",
-                     source.aggregations[static_cast<std::size_t>(most - results.begin())].name, most->groups.size(),
-                     kMostAggregationBytes >> 20),
+                     aggregation.name, results[most].groups.size(), kMostAggregationBytes >> 20),
          out);
-    *most = AggregationResult();
+    results[most] = AggregationResult();
+    all -= bytes[most];
+    bytes[most] = WrittenBytes(aggregation, results[most]);
+    all += bytes[most];
   }
+  out.aggregations_json.clear();
+  AppendResults(source.aggregations, results, out.aggregations_json);
 }
 
 }  // namespace
