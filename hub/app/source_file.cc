@@ -17,6 +17,7 @@
 #include "common/base/status.h"
 #include "common/base/utf8.h"
 #include "common/kube/label_selector.h"
+#include "common/wire/names.h"
 #include "hub/app/object_schema.h"
 #include "hub/app/yaml.h"
 
@@ -89,25 +90,6 @@ absl::StatusOr<YamlText> ReadYaml(const std::string& text, const std::string& na
   return absl::Status(yaml.status().code(), message);
 }
 
-// Letters, digits and "-", which is neither first nor last.
-bool IsDnsLabel(std::string_view label) {
-  const auto is_inner = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
-  return !label.empty() && std::all_of(label.begin(), label.end(), is_inner) && label.front() != '-' &&
-         label.back() != '-';
-}
-
-bool IsNamespaceName(std::string_view name) { return name.size() <= 63 && IsDnsLabel(name); }
-
-// Labels with "." between them.
-bool IsObjectName(std::string_view name) {
-  if (name.size() > 253) return false;
-  for (std::size_t end = name.find('.'); end != std::string_view::npos; end = name.find('.')) {
-    if (!IsDnsLabel(name.substr(0, end))) return false;
-    name.remove_prefix(end + 1);
-  }
-  return IsDnsLabel(name);
-}
-
 struct Schemas {
   json::Value metadata, spec;
 };
@@ -132,7 +114,7 @@ void CheckMetadata(const json::Value& metadata, const CheckedSource& checked, Di
   const json::Value &name = metadata["name"], &ns = metadata["namespace"];
   if (!ns.IsNull() && !ns.IsString()) {
     diagnostics.Error("metadata.namespace", "is no text");
-  } else if (!IsNamespaceName(checked.ns)) {
+  } else if (!wire::IsDnsLabel(checked.ns)) {
     diagnostics.Error("metadata.namespace",
                       fmt::format("\"{}\" is no name of a namespace", checked.ns.substr(0, kShown)));
   }
@@ -140,7 +122,7 @@ void CheckMetadata(const json::Value& metadata, const CheckedSource& checked, Di
     diagnostics.Error("metadata.name", "is no text");
   } else if (checked.name.empty()) {
     diagnostics.Error("metadata.name", "is required");
-  } else if (!IsObjectName(checked.name)) {
+  } else if (!wire::IsDnsSubdomain(checked.name)) {
     diagnostics.Error("metadata.name", fmt::format("\"{}\" is no name of an object: a-z, 0-9, \"-\" and \".\"",
                                                    checked.name.substr(0, kShown)));
   }
